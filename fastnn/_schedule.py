@@ -1,0 +1,239 @@
+"""What every learning-rate schedule has in common; `fastnn.schedules` holds the kinds and is the public name.
+
+A schedule of your own is a subclass of `Schedule` with one method, ``rate_at``.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import math
+import operator
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, SupportsIndex, final
+
+import numpy as np
+import numpy.typing as npt
+
+Rates = npt.NDArray[np.float64]
+
+
+def number(
+    value: object, name: str, *, low: float = 0.0, high: float = math.inf, open_: bool = False
+) -> float:
+    """Return `value` as a finite float from `low` (left out if `open_`) up to `high`."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}: pass a float")
+    result = float(value)
+    if not math.isfinite(result) or result < low or result > high or (open_ and result == low):
+        allowed = f"greater than {low:g}" if open_ else f"at least {low:g}"
+        if high < math.inf:
+            allowed += f" and at most {high:g}"
+        raise ValueError(f"{name} must be finite and {allowed}, got {result!r}: pass a value in that range")
+    return result
+
+
+def whole(value: object, name: str, low: int) -> int:
+    """Return `value` as an int of at least `low`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be a whole number, got {type(value).__name__}: pass an int")
+    result = operator.index(value)
+    if result < low:
+        raise ValueError(f"{name} must be at least {low}, got {result}: pass a larger int")
+    return result
+
+
+class Schedule(abc.ABC):
+    """Base class: a learning rate for every optimiser step.
+
+    A subclass writes ``rate_at(step)`` and keeps each constructor argument under the argument's own name,
+    which is what `get_config` reads.
+
+    Examples
+    --------
+    >>> from fastnn.schedules import Schedule
+    >>> class Halve(Schedule):
+    ...     def rate_at(self, step):
+    ...         return 0.5**step
+    >>> Halve().values(0, 4)
+    array([1.   , 0.5  , 0.25 , 0.125])
+    """
+
+    @abc.abstractmethod
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of `step`, an int of at least 0; finite and not negative."""
+
+    def _table(self, first_step: int, count: int) -> Rates:
+        # One call of rate_at a step, on purpose: NumPy's pow and cos may differ in the last bit between a
+        # vector's body, its tail and a lone number, and the two training loops must agree.
+        steps = range(first_step, first_step + count)
+        return np.fromiter((self.rate_at(step) for step in steps), dtype=np.float64, count=count)
+
+    @final
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of one step, counted from 0."""
+        return float(self.values(step, 1)[0])
+
+    @final
+    def values(self, first_step: int, count: int) -> Rates:
+        """Return the learning rates of `count` steps in a row.
+
+        Parameters
+        ----------
+        first_step : int
+            The first step, at least 0.
+        count : int
+            How many steps, at least 0.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (count,), float64; element ``i`` has the bits of ``schedule(first_step + i)``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is no whole number or is negative; if a subclass gives a rate that is negative
+            or not finite.
+        """
+        first_step = whole(first_step, "first_step", 0)
+        count = whole(count, "count", 0)
+        rates = self._table(first_step, count)
+        wrong = np.flatnonzero(~(np.isfinite(rates) & (rates >= 0.0)))
+        if wrong.size:
+            raise ValueError(
+                f"{type(self).__name__} gave the learning rate {float(rates[wrong[0]])!r} at step "
+                f"{first_step + int(wrong[0])}: rates must be finite and at least 0, mend its rate_at()"
+            )
+        return rates
+
+    def observe(self, value: float) -> None:  # noqa: B027  (most schedules have nothing to note)
+        """Take note of the watched figure, once an epoch; only `ReduceOnPlateau` makes use of it."""
+
+    def get_state(self) -> dict[str, float]:
+        """Return what `observe` has changed so far; empty for a schedule that depends on the step alone."""
+        return {}
+
+    def set_state(self, state: Mapping[str, float]) -> None:
+        """Take over what `get_state` returned, so that a resumed run goes on as if it had never stopped."""
+        wanted = sorted(self.get_state())
+        if sorted(state) != wanted:
+            raise ValueError(
+                f"state for {type(self).__name__} must have the keys {wanted}, got {sorted(state)}: "
+                "pass what get_state() of the same kind of schedule returned"
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return ``"type"`` (the class name) and the constructor's arguments, as plain values."""
+        config: dict[str, Any] = {"type": type(self).__name__}
+        for name in inspect.signature(type(self)).parameters:
+            value = getattr(self, name)
+            config[name] = value.get_config() if isinstance(value, Schedule) else value
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Schedule:
+        """Build the schedule that `get_config` described; what it observed is not part of it.
+
+        Parameters
+        ----------
+        config : Mapping
+            ``"type"`` and the constructor's arguments. ``Schedule.from_config`` knows the classes of
+            `fastnn.schedules`; for a class of your own call its own ``from_config``.
+
+        Raises
+        ------
+        ValueError
+            If the type is unknown, or the arguments are missing, unknown, of a wrong type or out of range.
+
+        Examples
+        --------
+        >>> from fastnn.schedules import InverseTimeDecay, Schedule
+        >>> Schedule.from_config(InverseTimeDecay(1.0, decay=1e-3).get_config())
+        InverseTimeDecay(learning_rate=1.0, decay=0.001)
+        """
+        kinds = [kind for kind in Schedule.__subclasses__() if kind.__module__.startswith("fastnn.")]
+        known = {kind.__name__: kind for kind in (kinds if cls is Schedule else [cls])}
+        arguments = dict(config)
+        name = arguments.pop("type", None)
+        if not isinstance(name, str) or name not in known:
+            raise ValueError(
+                f"config['type'] must be one of {sorted(known)}, got {name!r}: "
+                "pass what get_config() returned"
+            )
+        if isinstance(arguments.get("schedule"), Mapping):
+            arguments["schedule"] = Schedule.from_config(arguments["schedule"])
+        try:
+            return known[name](**arguments)
+        except TypeError as error:
+            raise ValueError(
+                f"config does not fit {name}: {error}; pass what get_config() returned"
+            ) from error
+
+    def __repr__(self) -> str:
+        names = inspect.signature(type(self)).parameters
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+@final
+class ConstantRate(Schedule):
+    """The same learning rate at every step: ``learning_rate``, at least 0.
+
+    Examples
+    --------
+    >>> from fastnn.schedules import ConstantRate
+    >>> ConstantRate(0.1)(1000)
+    0.1
+    """
+
+    def __init__(self, learning_rate: float) -> None:
+        self.learning_rate = number(learning_rate, "learning_rate")
+
+    def rate_at(self, step: int) -> float:
+        """Return the rate."""
+        return self.learning_rate
+
+    def _table(self, first_step: int, count: int) -> Rates:
+        return np.full(count, self.learning_rate, dtype=np.float64)
+
+
+def as_schedule(value: float | Schedule, name: str = "learning_rate") -> Schedule:
+    """Return `value` if it is a schedule, or the constant schedule of a number.
+
+    Parameters
+    ----------
+    value : float or Schedule
+        A number must be finite and at least 0.
+    name : str
+        What error messages call it.
+
+    Returns
+    -------
+    Schedule
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If the number is negative or not finite.
+
+    Examples
+    --------
+    >>> from fastnn.schedules import as_schedule
+    >>> as_schedule(0.1)
+    ConstantRate(learning_rate=0.1)
+    """
+    if isinstance(value, Schedule):
+        return value
+    try:
+        return ConstantRate(number(value, name))
+    except TypeError:
+        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(
+            f"{name} must be a number or a Schedule, got {given}: pass a float such as 0.1, or an instance "
+            "of a schedule such as fastnn.InverseTimeDecay(1.0, decay=1e-3)"
+        ) from None

@@ -1,0 +1,261 @@
+"""Layers with parameters or random masks: `Dense` and `Dropout`. (Activations have a file of their own.)
+
+Every class has the same parts in the same order: making it, forward, backward, what it learns.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+
+from fastnn import threads
+from fastnn.arrays import (
+    Array,
+    as_gradient,
+    as_inputs,
+    as_parameter,
+    check_fraction,
+    check_number,
+    check_positive_int,
+    check_seed,
+)
+from fastnn.base import Layer
+from fastnn.initializers import Initializer, as_initializer
+from fastnn.kernels import dropout, gemm, penalties
+
+__all__ = ["Dense", "Dropout"]
+
+
+@final
+class Dense(Layer):
+    """A fully connected layer, ``output = inputs @ weights + biases``.
+
+    Parameters
+    ----------
+    n_inputs, n_outputs : int
+        Widths, at least 1.
+    initializer, bias_initializer : str or Initializer
+        What the parameters start from: a name, or an object of `fastnn.initializers`.
+    weight_l1, weight_l2, bias_l1, bias_l2 : float
+        Strengths of the penalties ``l1 * sum(abs(w)) + l2 * sum(w**2)``, at least 0. Their gradients,
+        ``l1 * sign(w) + 2 * l2 * w`` with sign(0) = +1, are part of ``dweights`` and ``dbiases``.
+    seed : int, optional
+        Of this layer's first parameters, 0 to 2**63 - 1. Without one they come from fresh entropy, and are
+        drawn anew from the seed of a model that the layer is put into, unless they were changed before.
+    name : str, optional
+        What the layer is called in ``model.parameters()``.
+
+    Attributes
+    ----------
+    weights : numpy.ndarray
+        Shape (n_inputs, n_outputs), float64 at first. A plain attribute: assign what you like, of that
+        shape; a training `forward` casts it to the dtype of its inputs.
+    biases : numpy.ndarray
+        Shape (n_outputs,); likewise.
+    dweights, dbiases : numpy.ndarray or None
+        The gradients, of the same shapes, after `backward`.
+    inputs, output, dinputs : numpy.ndarray or None
+        What passed through last; see `Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.layers import Dense
+    >>> dense = Dense(2, 1)
+    >>> dense.weights, dense.biases = [[1.0], [2.0]], [0.5]
+    >>> dense.forward(np.array([[1.0, 1.0]]))
+    array([[3.5]])
+    >>> dense.backward(np.array([[1.0]]))
+    array([[1., 2.]])
+    >>> dense.dbiases
+    array([1.])
+    """
+
+    n_inputs: int
+    n_outputs: int
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_outputs: int,
+        *,
+        initializer: str | Initializer | Mapping[str, Any] = "glorot_uniform",
+        bias_initializer: str | Initializer | Mapping[str, Any] = "zeros",
+        weight_l1: float = 0.0,
+        weight_l2: float = 0.0,
+        bias_l1: float = 0.0,
+        bias_l2: float = 0.0,
+        seed: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.n_inputs = check_positive_int(n_inputs, "n_inputs")
+        self.n_outputs = check_positive_int(n_outputs, "n_outputs")
+        self.initializer = as_initializer(initializer, "initializer")
+        self.bias_initializer = as_initializer(bias_initializer, "bias_initializer")
+        self.weight_l1 = check_number(weight_l1, "weight_l1")
+        self.weight_l2 = check_number(weight_l2, "weight_l2")
+        self.bias_l1 = check_number(bias_l1, "bias_l1")
+        self.bias_l2 = check_number(bias_l2, "bias_l2")
+        self.seed = check_seed(seed)
+        self.name = _checked_name(name)
+        self.inputs = self.output = self.dinputs = None
+        self.dweights: Array | None = None
+        self.dbiases: Array | None = None
+        # What the first parameters came from: drawing them again tells whether they have been changed since.
+        self._origin = (secrets.randbits(63) if self.seed is None else self.seed, 0)
+        self.weights, self.biases = self._draw(*self._origin)
+
+    def _draw(self, seed: int, index: int) -> tuple[Array, Array]:
+        weights = self.initializer((self.n_inputs, self.n_outputs), seed, 2 * index)
+        return weights, self.bias_initializer(self.n_outputs, seed, 2 * index + 1)
+
+    def initialize(self, seed: int, index: int) -> None:
+        """Draw the parameters from a model's seed, unless the layer has its own or they were changed.
+
+        Parameters
+        ----------
+        seed : int
+            From 0 to 2**63 - 1.
+        index : int
+            The layer's place in the model, from 0.
+        """
+        if self.seed is not None:
+            return
+        for value, first in zip((self.weights, self.biases), self._draw(*self._origin), strict=True):
+            # A cast by a training forward is no change of the user's.
+            if not isinstance(value, np.ndarray) or not np.array_equal(value, first.astype(value.dtype)):
+                return
+        self.weights, self.biases = self._draw(seed, index)
+        self._origin = (seed, index)
+
+    def _ordered(self, dtype: np.dtype[Any] | None = None) -> tuple[Array, Array]:
+        weights = as_parameter(self.weights, (self.n_inputs, self.n_outputs), dtype, "weights")
+        return weights, as_parameter(self.biases, (self.n_outputs,), dtype, "biases")
+
+    def forward(self, inputs: Any, training: bool = True) -> Array:
+        """Return ``inputs @ weights + biases``.
+
+        Parameters
+        ----------
+        inputs : array_like
+            Shape (samples, n_inputs); float32 and float64 keep their dtype, which is that of the output.
+        training : bool
+            If so, the layer's parameters take on that dtype; else they stay as they are.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (samples, n_outputs), a new array.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `inputs` or a parameter holds anything but numbers or has a wrong shape; nothing is changed.
+        """
+        x = as_inputs(inputs, "inputs", self.n_inputs, allow_empty=True, finite=False)
+        w, b = self._ordered(x.dtype)
+        y = np.empty((len(x), self.n_outputs), x.dtype)
+        scratch = self._scratch(self.n_inputs, x.dtype)
+        threads.run(gemm.dense_forward, 2.0 * x.size * self.n_outputs, x, w, b, y, gemm.LINEAR, scratch)
+        if training:
+            self.weights, self.biases = w, b
+        self.inputs, self.output = x, y
+        return y
+
+    def _scratch(self, depth: int, dtype: np.dtype[Any]) -> Array:
+        return np.empty(gemm.scratch_size(depth, self.n_outputs, dtype, threads.max_workers()), dtype)
+
+    def backward(self, dvalues: Any) -> Array:
+        """Set ``dweights``, ``dbiases`` (penalties included) and ``dinputs``, and return the last.
+
+        Parameters
+        ----------
+        dvalues : array_like
+            The gradient with respect to the output, shape (samples, n_outputs); summed over the samples,
+            not averaged: the loss has divided by their number.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` yet.
+        TypeError, ValueError
+            If `dvalues` holds anything but numbers or has a wrong shape; nothing is changed.
+        """
+        x = as_inputs(self._last(self.inputs), "inputs", self.n_inputs, allow_empty=True, finite=False)
+        w, b = self._ordered(x.dtype)
+        dz = as_gradient(dvalues, (len(x), self.n_outputs), x.dtype)
+        dw, db, dx = np.empty_like(w), np.empty_like(b), np.empty_like(x)
+        scratch = self._scratch(max(self.n_inputs, len(x)), x.dtype)
+        work = 2.0 * x.size * self.n_outputs
+        threads.run(gemm.dense_backward_weights, work, x, dz, dw, db, scratch)
+        threads.run(gemm.dense_backward_inputs, work, dz, w, dx, scratch)
+        for grad, param, l1, l2 in ((dw, w, self.weight_l1, self.weight_l2), (db, b, self.bias_l1, self.bias_l2)):
+            if l1 or l2:
+                flat, value = grad.reshape(-1), param.reshape(-1)
+                threads.run(penalties.add_gradient, 5.0 * grad.size, flat, value, float(l1), float(l2))
+        self.dweights, self.dbiases, self.dinputs = dw, db, dx
+        return dx
+
+    def parameters(self) -> dict[str, Array]:
+        """Return ``{"weights": …, "biases": …}``, the layer's own arrays.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the user has assigned anything but numbers, or a wrong shape.
+        """
+        self.weights, self.biases = self._ordered()
+        return {"weights": self.weights, "biases": self.biases}
+
+    def gradients(self) -> dict[str, Array | None]:
+        """Return ``{"weights": dweights, "biases": dbiases}``; None before `backward`."""
+        return {"weights": self.dweights, "biases": self.dbiases}
+
+    def penalty(self) -> float:
+        """Return ``weight_l1 * sum(abs(weights)) + weight_l2 * sum(weights**2)`` and the same of the biases."""
+        if not (self.weight_l1 or self.weight_l2 or self.bias_l1 or self.bias_l2):
+            return 0.0
+        weights, biases = self._ordered()
+        out = np.empty(2)
+        penalties.value(weights.reshape(-1), float(self.weight_l1), float(self.weight_l2), out[:1])
+        penalties.value(biases, float(self.bias_l1), float(self.bias_l2), out[1:])
+        return float(out[0] + out[1])
+
+
+@final
+class Dropout(Layer):
+    """While training, set each input to 0 with probability `rate` and divide the others by ``1 - rate``.
+
+    The masks depend on the seed, the layer's place in the model and the number of the pass alone. Srivastava et
+    al., "Dropout: a simple way to prevent neural networks from overfitting", 2014, in its inverted form.
+
+    Parameters
+    ----------
+    rate : float
+        The share that is dropped, in [0, 1).
+    seed : int, optional
+        From 0 to 2**63 - 1. Without one the masks come from fresh entropy, or from the seed of the model that
+        the layer is put into.
+    name : str, optional
+        What the layer is called.
+
+    Attributes
+    ----------
+    passes : int
+        How many training passes there were: the next mask's number.
+    inputs, output, dinputs : numpy.ndarray or None
+        What passed through last; see `Layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.layers import Dropout
+    >>> dropout = Dropout(0.5, seed=0)
+    >>> dropout.forward(np.ones((1, 3)), training=False)
+    array([[1., 1., 1.]])
+    >>> sorted(set(dropout.forward(np.ones((10, 10))).ravel().tolist()))
+    [0.0, 2.0]
+    """

@@ -1,0 +1,306 @@
+"""The one decorator that every kernel wears: options, two builds of one source, and the compile cache.
+
+``@kernel`` gives a `Kernel`. Called from Python it runs its serial build, or, with `parallel_build`, the build whose
+``prange`` loops are spread over threads; used inside another kernel it is the serial build, inlined where LLVM
+sees fit. Nothing compiles before the first call.
+
+The cache is ours because Numba's own keys a function by its own file: an edited callee in another file would go
+unseen. Here every file of this package, the versions and the options that shape the code make one digest, which
+names a folder; inside it each build and signature is one file, written whole or not at all and checked by its hash
+before anything in it is believed.
+"""
+
+import functools
+import hashlib
+import os
+import pickle
+import platform
+import stat
+import sys
+import tempfile
+import threading
+import warnings
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from numba import njit, types
+from numba.core import compiler
+from numba.core.caching import _Cache
+from numba.core.ccallback import CFunc
+from numba.extending import typeof_impl
+
+from ._simd import external
+
+# Licences under which LLVM may change results are left out, all but the sign of zero: what it then does hangs on
+# what surrounds an expression, and the serial, the parallel and the fused build would give different bits. Kernels
+# write `fma` and vectors out instead. Without `nnan` and `ninf`, NaN and infinity stay honest.
+FASTMATH = {"nsz"}
+# Only `prange` makes a parallel region: no fusion, no rewriting of array expressions, and a shorter compile.
+PARALLEL = {
+    "comprehension": False, "reduction": False, "inplace_binop": False, "setitem": False, "numpy": False,
+    "stencil": False, "fusion": False, "prange": True,
+}  # fmt: skip
+_MAGIC = b"fastnn-kernel-1\n"
+
+
+class CacheWarning(UserWarning):
+    """The compile cache could not be used; kernels are compiled again in this process."""
+
+
+@functools.cache
+def digest():
+    """Return a hex digest of every kernel source and of all that shapes the code made from them."""
+    what = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        what.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    shape = (
+        sys.version_info[:3], platform.machine(), platform.system(), numba.__version__, llvmlite.__version__,
+        np.__version__, sorted(FASTMATH), sorted(PARALLEL.items()), numba.config.OPT, numba.config.BOUNDSCHECK,
+    )  # fmt: skip
+    what.update(repr(shape).encode())
+    return what.hexdigest()
+
+
+def cache_root():
+    """Return the folder that holds compiled kernels: ``FASTNN_CACHE_DIR``, or the user's own cache folder."""
+    chosen = os.environ.get("FASTNN_CACHE_DIR")
+    if chosen:
+        return Path(chosen).expanduser()
+    if platform.system() == "Windows":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif platform.system() == "Darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "fastnn"
+
+
+class _Store:
+    """Files of one digest's folder. Every fault turns into one warning and a cache that is left out."""
+
+    def __init__(self):
+        self._folder, self._known, self._lock = None, False, threading.Lock()
+        self._warned = False
+
+    def warn(self, fault):
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"fastnn's compile cache is not used as it should be ({fault}); kernels are compiled anew. "
+                "Set FASTNN_CACHE_DIR to a folder of yours to mend it, or delete the folder named.",
+                CacheWarning,
+                stacklevel=2,
+            )
+
+    def folder(self):
+        """Return the usable folder, made if need be, or None."""
+        with self._lock:
+            if not self._known:
+                self._known = True
+                try:
+                    self._folder = self._open(cache_root() / digest()[:32])
+                except (OSError, RuntimeError) as fault:
+                    self.warn(fault)
+            return self._folder
+
+    @staticmethod
+    def _open(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid"):
+            # What is loaded from here is run: it must be the user's own, and closed to the others.
+            for place in (folder, folder.parent):
+                about = os.lstat(place)
+                if not stat.S_ISDIR(about.st_mode):
+                    raise OSError(f"{place} is not a folder")
+                if about.st_uid != os.getuid():
+                    raise OSError(f"{place} belongs to another user")
+            if stat.S_IMODE(os.lstat(folder).st_mode) & 0o077:
+                os.chmod(folder, 0o700)
+            if stat.S_IMODE(os.lstat(folder.parent).st_mode) & 0o022:
+                raise OSError(f"{folder.parent} can be written by other users")
+        return folder
+
+    def read(self, name):
+        """Return the bytes stored under `name`, or None if there are none that can be trusted."""
+        folder = self.folder()
+        if folder is None:
+            return None
+        path = folder / name
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as fault:
+            self.warn(fault)
+            return None
+        head, body = raw[: len(_MAGIC) + 32], raw[len(_MAGIC) + 32 :]
+        if head != _MAGIC + hashlib.sha256(body).digest():
+            self.warn(f"{path} is damaged")
+            return None
+        return body
+
+    def write(self, name, body):
+        """Store `body` under `name`: the file is complete from the moment it can be seen."""
+        folder = self.folder()
+        if folder is None:
+            return
+        temporary = None
+        try:
+            handle, temporary = tempfile.mkstemp(prefix=name[:16], suffix=".tmp", dir=folder)
+            with os.fdopen(handle, "wb") as file:
+                file.write(_MAGIC + hashlib.sha256(body).digest() + body)
+            os.replace(temporary, folder / name)
+        except OSError as fault:
+            self.warn(fault)
+            if temporary is not None:
+                try:
+                    os.unlink(temporary)
+                except OSError:
+                    pass
+
+
+_store = _Store()
+compiled = []
+"""Names of the builds compiled (not loaded) in this process, in order: `name.serial(signature)`."""
+
+
+class _KernelCache(_Cache):
+    """What a Numba dispatcher asks for compiled code, answered from the store."""
+
+    def __init__(self, name):
+        self._name, self._enabled = name, True
+
+    @property
+    def cache_path(self):
+        return str(_store.folder())
+
+    def enable(self):
+        self._enabled = True
+
+    def disable(self):
+        self._enabled = False
+
+    def flush(self):
+        """Nothing is held back: files are written as they come."""
+
+    def _file(self, sig, codegen):
+        key = repr((self._name, str(sig), codegen.magic_tuple()))
+        return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin"
+
+    def load_overload(self, sig, target_context):
+        target_context.refresh()
+        _link(sig)
+        if not self._enabled:
+            return None
+        name = self._file(sig, target_context.codegen())
+        body = _store.read(name)
+        if body is None:
+            return None
+        try:
+            return compiler.CompileResult._rebuild(target_context, *pickle.loads(body))
+        except Exception as fault:  # whatever a stale or foreign payload may raise: compile instead
+            _store.warn(f"{name} cannot be loaded: {fault!r}")
+            return None
+
+    def save_overload(self, sig, data):
+        compiled.append(f"{self._name}{sig}")
+        if not self._enabled or data.library.has_dynamic_globals or data.lifted:
+            return
+        try:
+            body = pickle.dumps(data._reduce(), protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as fault:  # a result that cannot be stored can still be used
+            _store.warn(f"{self._name} cannot be stored: {fault!r}")
+            return
+        _store.write(self._file(sig, data.codegen), body)
+
+
+def _build(function, parallel):
+    options = {"nogil": True, "fastmath": FASTMATH, "error_model": "numpy", "boundscheck": None}
+    dispatcher = njit(parallel=PARALLEL, **options)(function) if parallel else njit(**options)(function)
+    subject = function.__module__.rsplit(".", 1)[-1]
+    dispatcher._cache = _KernelCache(f"{subject}.{function.__name__}.{'parallel' if parallel else 'serial'}")
+    return dispatcher
+
+
+_primitives = {}
+_linked = set()
+
+
+def primitive(layout):
+    """Turn a function into one that kernels call as a C function, compiled once for each dtype.
+
+    Numba copies what a kernel calls into the kernel and optimises it again, at every level of calls. For the few
+    functions whose code is large that is most of the time to compile; behind a symbol they are compiled once (the
+    training loop in 9 s instead of 40).
+
+    Parameters
+    ----------
+    layout : str
+        A letter for each argument of the function, see `_simd.external`; pointers come without their offsets.
+    """
+
+    def wrap(function):
+        _primitives[function.__name__] = function, layout
+        call = external(function.__name__, layout)
+        call.__doc__ = function.__doc__
+        return call
+
+    return wrap
+
+
+def _link(sig):
+    """Define the symbols of all primitives for the dtypes that a signature names."""
+    for ty in sig if isinstance(sig, tuple) else sig.args:
+        dtype = getattr(ty, "dtype", None)
+        if not isinstance(ty, types.Array) or not isinstance(dtype, types.Float) or dtype in _linked:
+            continue
+        _linked.add(dtype)
+        for name, (function, layout) in _primitives.items():
+            arguments = [types.CPointer(dtype) if letter == "p" else types.intp for letter in layout]
+            build = CFunc(function, (tuple(arguments), types.void), {}, {"fastmath": FASTMATH, "error_model": "numpy"})
+            build._cache = _KernelCache(f"{name}.{dtype}")
+            build.compile()
+            # The object keeps the code alive.
+            _linked.add(build)
+            llvm.add_symbol(f"fastnn_{name}_{dtype}", build.address)
+
+
+class Kernel:
+    """One kernel source with its two builds.
+
+    Attributes
+    ----------
+    serial : numba dispatcher
+        The build in which ``prange`` is ``range``. Calling the kernel calls this one.
+    parallel : numba dispatcher
+        The ``parallel=True`` build, made when it is first asked for.
+    """
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        self.serial = _build(function, parallel=False)
+
+    @functools.cached_property
+    def parallel(self):
+        return _build(self.py_func, parallel=True)
+
+    def __call__(self, *args):
+        return self.serial(*args)
+
+    def __repr__(self):
+        return f"<kernel {self.py_func.__module__}.{self.py_func.__name__}>"
+
+
+@typeof_impl.register(Kernel)
+def _typeof_kernel(value, context):
+    # Inside another kernel a kernel is its serial build: work is split once, at the outermost loop.
+    return types.Dispatcher(value.serial)
+
+
+def kernel(function):
+    """Turn a function over arrays into a `Kernel`; see the module's text."""
+    return Kernel(function)

@@ -1,0 +1,833 @@
+"""Vectors, the register tile, and atomics: the only file that emits LLVM IR.
+
+A *vector* is a Numba value that holds one machine register of lanes (16 float32 on AVX-512, 8 on AVX2, 4 on
+64-bit Arm; half as many float64). Kernels load, combine and store vectors as if they were numbers, and a masked
+load or store serves the tail, so body and tail run the same instructions and give the same bits. All arithmetic is
+written out (``fma`` where one rounding is wanted), which is why no fast-math licence is needed to have it fast.
+
+Arrays are addressed by a flat element offset from their first element; nothing here checks bounds.
+"""
+
+import inspect
+import operator
+import platform
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.datamodel import PrimitiveModel, register_default
+from numba.core.imputils import lower_builtin, lower_cast
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic
+
+
+def _host_vector_bytes():
+    """Width of the widest vector register worth using, in bytes."""
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return 16
+    if config.CPU_FEATURES is not None:
+        have = {f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+")}
+    else:
+        have = {name for name, on in llvm.get_host_cpu_features().items() if on}
+    if {"avx512f", "avx512dq", "avx512vl", "avx512bw"} <= have:
+        return 64
+    return 32 if {"avx2", "fma"} <= have else 16
+
+
+VECTOR_BYTES = _host_vector_bytes()
+# Rows and vectors of the register tile: accumulators, one row of B and one broadcast must fit the register file
+# (32 registers with AVX-512 and on Arm, 16 with AVX2).
+TILE_ROWS = 6 if VECTOR_BYTES != 16 or platform.machine().lower() in ("arm64", "aarch64") else 3
+TILE_VECTORS = {64: 4, 32: 2, 16: 4}[VECTOR_BYTES]
+_IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+
+
+class Vector(types.Type):
+    """Numba type of one register of `lanes` values of `dtype` (a boolean dtype is a mask)."""
+
+    def __init__(self, dtype, lanes):
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"Vector({dtype}, {lanes})")
+
+
+def _element(dtype):
+    if dtype == types.boolean:
+        return ir.IntType(1)
+    if isinstance(dtype, types.Float):
+        return ir.FloatType() if dtype.bitwidth == 32 else ir.DoubleType()
+    return ir.IntType(dtype.bitwidth)
+
+
+@register_default(Vector)
+class _VectorModel(PrimitiveModel):
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, ir.VectorType(_element(fe_type.dtype), fe_type.lanes))
+
+
+def lanes_of(dtype):
+    """Return how many values of the Numba type `dtype` fill one register."""
+    return VECTOR_BYTES // (dtype.bitwidth // 8)
+
+
+def _like(ty):
+    """Vector type for an array type, a vector type, or a float scalar type."""
+    if isinstance(ty, Vector):
+        return ty
+    dtype = ty.dtype if isinstance(ty, (types.Array, types.CPointer)) else ty
+    return Vector(dtype, lanes_of(dtype))
+
+
+def _pointer(context, builder, ty, value, offset):
+    """Pointer to element `offset` (flat) of an array, or of a plain pointer."""
+    if isinstance(ty, types.CPointer):
+        return builder.gep(value, [offset])
+    data = cgutils.create_struct_proxy(ty)(context, builder, value=value).data
+    return builder.gep(data, [offset])
+
+
+def _vector_pointer(builder, pointer, vty):
+    return builder.bitcast(pointer, vty.as_pointer())
+
+
+def _constant(vty, number):
+    return ir.Constant(vty, [number] * vty.count)
+
+
+def _lane_numbers(lanes):
+    return ir.Constant(ir.VectorType(ir.IntType(64), lanes), list(range(lanes)))
+
+
+def _splat(builder, value, lanes):
+    vty = ir.VectorType(value.type, lanes)
+    one = builder.insert_element(ir.Constant(vty, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(one, ir.Constant(vty, ir.Undefined), zeros)
+
+
+def _tail_mask(builder, count, lanes):
+    """Mask whose first `count` lanes are set (`count` is signed: none below 1, all from `lanes`)."""
+    return builder.icmp_signed("<", _lane_numbers(lanes), _splat(builder, count, lanes))
+
+
+def _declare(builder, name, returns, arguments):
+    """Declare an LLVM intrinsic by hand: llvmlite's own helper refuses vector types."""
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(returns, arguments), name)
+
+
+def _suffix(ty):
+    if isinstance(ty, ir.VectorType):
+        return f"v{ty.count}{_suffix(ty.element)}"
+    return {"float": "f32", "double": "f64"}.get(str(ty), str(ty))
+
+
+def _call(builder, name, returns, *arguments):
+    """Call the LLVM intrinsic `name`, overloaded on its result type."""
+    fn = _declare(builder, f"{name}.{_suffix(returns)}", returns, [a.type for a in arguments])
+    return builder.call(fn, arguments)
+
+
+def _masked_load(builder, pointer, vty, mask):
+    # The intrinsic's pointer is opaque; alignment travels as an argument attribute, one element's size.
+    name = f"llvm.masked.load.{_suffix(vty)}.p0"
+    pointer = _vector_pointer(builder, pointer, vty)
+    align = ir.Constant(ir.IntType(32), _bytes(vty.element))
+    fn = _declare(builder, name, vty, [pointer.type, ir.IntType(32), mask.type, vty])
+    return builder.call(fn, [pointer, align, mask, ir.Constant(vty, None)])
+
+
+def _masked_store(builder, value, pointer, mask):
+    vty = value.type
+    name = f"llvm.masked.store.{_suffix(vty)}.p0"
+    pointer = _vector_pointer(builder, pointer, vty)
+    align = ir.Constant(ir.IntType(32), _bytes(vty.element))
+    fn = _declare(builder, name, ir.VoidType(), [vty, pointer.type, ir.IntType(32), mask.type])
+    builder.call(fn, [value, pointer, align, mask])
+
+
+def _bytes(element):
+    return {"float": 4, "double": 8}.get(str(element)) or element.width // 8
+
+
+def _load(builder, pointer, vty):
+    value = builder.load(_vector_pointer(builder, pointer, vty))
+    value.align = _bytes(vty.element)
+    return value
+
+
+def _store(builder, value, pointer):
+    builder.store(value, _vector_pointer(builder, pointer, value.type)).align = _bytes(value.type.element)
+
+
+# --- making, loading and storing vectors --------------------------------------------------------------------------
+
+
+@intrinsic
+def lanes(typingctx, like):
+    """Lanes of one register for the dtype of an array, vector or float."""
+    n = _like(like).lanes
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.intp, n)
+
+    return types.intp(like), codegen
+
+
+@intrinsic
+def itemsize(typingctx, like):
+    """Bytes of one lane: 4 or 8, known when the kernel is compiled, so a branch on it costs nothing."""
+    n = _like(like).dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.intp, n)
+
+    return types.intp(like), codegen
+
+
+@intrinsic
+def splat(typingctx, like, value):
+    """Return a vector of the dtype of `like` with `value` in each lane."""
+    vec = _like(like)
+
+    def codegen(context, builder, sig, args):
+        number = context.cast(builder, args[1], sig.args[1], vec.dtype)
+        return _splat(builder, number, vec.lanes)
+
+    return vec(like, value), codegen
+
+
+@intrinsic
+def load(typingctx, array, offset):
+    """Return the vector at `array[offset:offset + lanes]`."""
+    vec = _like(array)
+
+    def codegen(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        return _load(builder, pointer, context.get_value_type(vec))
+
+    return vec(array, types.intp), codegen
+
+
+@intrinsic
+def load_n(typingctx, array, offset, count):
+    """Return the first `count` lanes at `array[offset:]`; the others are zero and their memory is not touched."""
+    vec = _like(array)
+
+    def codegen(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        mask = _tail_mask(builder, args[2], vec.lanes)
+        return _masked_load(builder, pointer, context.get_value_type(vec), mask)
+
+    return vec(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store(typingctx, array, offset, vector):
+    """Write a vector to `array[offset:offset + lanes]`."""
+
+    def codegen(context, builder, sig, args):
+        _store(builder, args[2], _pointer(context, builder, sig.args[0], args[0], args[1]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), codegen
+
+
+@intrinsic
+def store_n(typingctx, array, offset, vector, count):
+    """Write the first `count` lanes of a vector to `array[offset:]`; memory behind them is not touched."""
+
+    def codegen(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        mask = _tail_mask(builder, args[3], vector.lanes)
+        _masked_store(builder, args[2], pointer, mask)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector, types.intp), codegen
+
+
+@intrinsic
+def store_n_as(typingctx, array, offset, vector, count):
+    """Write as `store_n` does, each lane of a float64 vector rounded to the array's dtype, whichever that is."""
+    dtype = array.dtype
+
+    def codegen(context, builder, sig, args):
+        value = args[2]
+        if dtype != vector.dtype:
+            value = builder.fptrunc(value, ir.VectorType(_element(dtype), vector.lanes))
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        _masked_store(builder, value, pointer, _tail_mask(builder, args[3], vector.lanes))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector, types.intp), codegen
+
+
+# --- arithmetic ---------------------------------------------------------------------------------------------------
+
+
+def _binary(op, float_name, int_name=None):
+    @infer_global(op)
+    class _Template(AbstractTemplate):
+        def generic(self, args, kws):
+            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
+                return signature(args[0], *args)
+
+    @lower_builtin(op, Vector, Vector)
+    def _lower(context, builder, sig, args):
+        is_float = isinstance(sig.return_type.dtype, types.Float)
+        return getattr(builder, float_name if is_float else int_name)(*args)
+
+
+for _op, _float, _int in (
+    (operator.add, "fadd", "add"),
+    (operator.sub, "fsub", "sub"),
+    (operator.mul, "fmul", "mul"),
+    (operator.truediv, "fdiv", None),
+    (operator.and_, None, "and_"),
+    (operator.or_, None, "or_"),
+    (operator.xor, None, "xor"),
+    (operator.lshift, None, "shl"),
+    (operator.rshift, None, "ashr"),
+):
+    _binary(_op, _float, _int)
+
+
+def _comparison(op, symbol):
+    @infer_global(op)
+    class _Template(AbstractTemplate):
+        def generic(self, args, kws):
+            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
+                return signature(Vector(types.boolean, args[0].lanes), *args)
+
+    @lower_builtin(op, Vector, Vector)
+    def _lower(context, builder, sig, args):
+        if isinstance(sig.args[0].dtype, types.Float):
+            # Ordered, except "not equal": a comparison with NaN is false as in IEEE and in NumPy.
+            compare = builder.fcmp_unordered if symbol == "!=" else builder.fcmp_ordered
+            return compare(symbol, *args)
+        return builder.icmp_signed(symbol, *args)
+
+
+for _op, _symbol in (
+    (operator.lt, "<"),
+    (operator.le, "<="),
+    (operator.gt, ">"),
+    (operator.ge, ">="),
+    (operator.eq, "=="),
+    (operator.ne, "!="),
+):
+    _comparison(_op, _symbol)
+
+
+@lower_cast(Vector, Vector)
+def _same(context, builder, fromty, toty, value):
+    return value
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """Return `a * b + c` with one rounding; three vectors, or three floats of one dtype."""
+    if not (a == b == c):
+        raise TypeError(f"fma takes three of one type, got {a}, {b}, {c}")
+
+    def codegen(context, builder, sig, args):
+        return _call(builder, "llvm.fma", args[0].type, *args)
+
+    return a(a, b, c), codegen
+
+
+def _unary(name, doc):
+    @intrinsic
+    def operation(typingctx, a):
+        def codegen(context, builder, sig, args):
+            return _call(builder, name, args[0].type, args[0])
+
+        return a(a), codegen
+
+    operation.__doc__ = doc
+    return operation
+
+
+@intrinsic
+def polynomial(typingctx, x, coefficients):
+    """Return `c[0] + c[1] x + c[2] x**2 + ...` by Horner's rule in fused steps, for a vector and a tuple."""
+
+    def codegen(context, builder, sig, args):
+        parts = cgutils.unpack_tuple(builder, args[1])
+        terms = [
+            _splat(builder, context.cast(builder, part, of, x.dtype), x.lanes)
+            for part, of in zip(parts, sig.args[1].types, strict=True)
+        ]
+        value = terms.pop()
+        while terms:
+            value = _call(builder, "llvm.fma", value.type, value, args[0], terms.pop())
+        return value
+
+    return x(x, coefficients), codegen
+
+
+@intrinsic
+def scale_by_power(typingctx, x, n):
+    """Return `x * 2**n` with one rounding, for vectors of floats.
+
+    `n` holds whole numbers from -1100 to 1100, or -190 to 190 for float32. Overflow gives infinity, underflow is
+    gradual.
+    """
+
+    def codegen(context, builder, sig, args):
+        x_, n_ = args
+        single = x.dtype.bitwidth == 32
+        if VECTOR_BYTES == 64:
+            name = f"llvm.x86.avx512.mask.scalef.{'ps' if single else 'pd'}.512"
+            all_lanes = ir.Constant(ir.IntType(x.lanes), -1)
+            as_set = ir.Constant(ir.IntType(32), 4)  # rounding as the control register has it
+            arguments = (x_, n_, ir.Constant(x_.type, None), all_lanes, as_set)
+            return builder.call(_declare(builder, name, x_.type, [a.type for a in arguments]), arguments)
+        # Two factors, 2**floor(n/2) and 2**ceil(n/2), because one would leave the range of the exponent.
+        # Adding `magic` puts n, doubly biased, in the low bits.
+        width, fraction, magic = (32, 23, 1.5 * 2**23 + 254) if single else (64, 52, 1.5 * 2**52 + 2046)
+        vty = ir.VectorType(ir.IntType(width), x.lanes)
+        bits = builder.bitcast(builder.fadd(n_, _constant(x_.type, magic)), vty)
+        half = builder.lshr(bits, _constant(vty, 1))
+        for part in (half, builder.sub(bits, half)):
+            factor = builder.bitcast(builder.shl(part, _constant(vty, fraction)), x_.type)
+            x_ = builder.fmul(x_, factor)
+        return x_
+
+    return x(x, n), codegen
+
+
+sqrt = _unary("llvm.sqrt", "Square root, correctly rounded, of a vector or a float.")
+absolute = _unary("llvm.fabs", "Absolute value of a vector or a float.")
+nearest = _unary("llvm.rint", "Nearest whole number, ties to even, of a vector or a float.")
+
+
+@intrinsic
+def select(typingctx, mask, a, b):
+    """Return `a` where the mask is set and `b` elsewhere."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(*args)
+
+    return a(mask, a, b), codegen
+
+
+@intrinsic
+def first_lanes(typingctx, a, count, other):
+    """Return the first `count` lanes of `a`, and `other` in the rest."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(_tail_mask(builder, args[1], a.lanes), args[0], args[2])
+
+    return a(a, types.intp, other), codegen
+
+
+@intrinsic
+def maximum(typingctx, a, b):
+    """Lane-wise maximum: `a > b ? a : b`, so the second operand is returned where either is NaN."""
+
+    def codegen(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def bits_of(typingctx, a):
+    """Reinterpret a float vector as signed integers of the same width."""
+    integer = types.int32 if a.dtype.bitwidth == 32 else types.int64
+    out = Vector(integer, a.lanes)
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], context.get_value_type(out))
+
+    return out(a), codegen
+
+
+@intrinsic
+def from_bits(typingctx, a):
+    """Reinterpret an integer vector as floats of the same width."""
+    out = Vector(types.float32 if a.dtype.bitwidth == 32 else types.float64, a.lanes)
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], context.get_value_type(out))
+
+    return out(a), codegen
+
+
+@intrinsic
+def to_int(typingctx, a):
+    """Convert a float vector that holds whole numbers to integers of the same width."""
+    out = Vector(types.int32 if a.dtype.bitwidth == 32 else types.int64, a.lanes)
+
+    def codegen(context, builder, sig, args):
+        return builder.fptosi(args[0], context.get_value_type(out))
+
+    return out(a), codegen
+
+
+@intrinsic
+def to_float(typingctx, a):
+    """Convert an integer vector to floats of the same width."""
+    out = Vector(types.float32 if a.dtype.bitwidth == 32 else types.float64, a.lanes)
+
+    def codegen(context, builder, sig, args):
+        return builder.sitofp(args[0], context.get_value_type(out))
+
+    return out(a), codegen
+
+
+@intrinsic
+def splat_int(typingctx, like, value):
+    """Return an integer vector, as wide as a vector of `like`, with `value` in each lane."""
+    vec = _like(like)
+    out = Vector(types.int32 if vec.dtype.bitwidth == 32 else types.int64, vec.lanes)
+
+    def codegen(context, builder, sig, args):
+        return _splat(builder, context.cast(builder, args[1], sig.args[1], out.dtype), out.lanes)
+
+    return out(like, value), codegen
+
+
+@intrinsic
+def ramp(typingctx, like, start):
+    """Return the integer vector `start, start + 1, ...`, as wide as a vector of `like`."""
+    vec = _like(like)
+    out = Vector(types.int32 if vec.dtype.bitwidth == 32 else types.int64, vec.lanes)
+
+    def codegen(context, builder, sig, args):
+        first = _splat(builder, context.cast(builder, args[1], sig.args[1], out.dtype), out.lanes)
+        return builder.add(first, ir.Constant(first.type, list(range(out.lanes))))
+
+    return out(like, start), codegen
+
+
+@intrinsic
+def mask_bits(typingctx, mask):
+    """Return a mask as an integer whose bit i tells lane i; the bits above the last lane are zero."""
+
+    def codegen(context, builder, sig, args):
+        return builder.zext(builder.bitcast(args[0], ir.IntType(mask.lanes)), ir.IntType(64))
+
+    return types.int64(mask), codegen
+
+
+@intrinsic
+def mask_of(typingctx, like, bits):
+    """Return the mask, for a vector of `like`, whose lane i is set where bit i of an integer is."""
+    out = Vector(types.boolean, _like(like).lanes)
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(builder.trunc(args[1], ir.IntType(out.lanes)), context.get_value_type(out))
+
+    return out(like, types.int64), codegen
+
+
+def _reduction(step, doc):
+    @intrinsic
+    def operation(typingctx, a):
+        def codegen(context, builder, sig, args):
+            value, width = args[0], a.lanes
+            while width > 1:
+                width //= 2
+                order = [i + width if i < width else i for i in range(a.lanes)]
+                order = ir.Constant(ir.VectorType(ir.IntType(32), a.lanes), order)
+                value = step(builder, value, builder.shuffle_vector(value, value, order))
+            return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+        return a.dtype(a), codegen
+
+    operation.__doc__ = doc
+    return operation
+
+
+sum_lanes = _reduction(lambda b, x, y: b.fadd(x, y), "Sum of the lanes, halves added pairwise (a fixed tree).")
+max_lanes = _reduction(
+    lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y), "Largest lane (the lanes must not be NaN)."
+)
+
+
+@intrinsic
+def transpose(typingctx, source, at, stride, rows, columns, target, target_at, target_stride):
+    """Transpose a block of at most lanes × lanes: `target[j, i] = source[i, j]`.
+
+    Read are `rows` × `columns` values at `source[at + i * stride + j]`, what lies beyond counts as zero and is not
+    touched. Written are `columns` rows of `rows` values at `target[target_at + j * target_stride]`.
+    """
+    vec = _like(source)
+
+    def codegen(context, builder, sig, args):
+        n, vty = vec.lanes, context.get_value_type(vec)
+        i64, i32 = ir.IntType(64), ir.IntType(32)
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        row_count, column_count = args[3], args[4]
+        lines = []
+        for i in range(n):
+            inside = builder.icmp_signed("<", ir.Constant(i64, i), row_count)
+            mask = _tail_mask(builder, builder.select(inside, column_count, ir.Constant(i64, 0)), n)
+            lines.append(_masked_load(builder, pointer, vty, mask))
+            pointer = builder.gep(pointer, [args[2]])
+        half = n // 2
+        index = ir.VectorType(i32, n)
+        # A perfect shuffle of row i with row i + n/2, log2(n) times over, is a transposition.
+        low = ir.Constant(index, [i // 2 + (i % 2) * n for i in range(n)])
+        high = ir.Constant(index, [half + i // 2 + (i % 2) * n for i in range(n)])
+        step = 1
+        while step < n:
+            shuffled = []
+            for i in range(half):
+                shuffled.append(builder.shuffle_vector(lines[i], lines[i + half], low))
+                shuffled.append(builder.shuffle_vector(lines[i], lines[i + half], high))
+            lines, step = shuffled, step * 2
+        pointer = _pointer(context, builder, sig.args[5], args[5], args[6])
+        for j, line in enumerate(lines):
+            inside = builder.icmp_signed("<", ir.Constant(i64, j), column_count)
+            mask = _tail_mask(builder, builder.select(inside, row_count, ir.Constant(i64, 0)), n)
+            _masked_store(builder, line, pointer, mask)
+            pointer = builder.gep(pointer, [args[7]])
+        return context.get_dummy_value()
+
+    sig = types.void(source, *[types.intp] * 4, target, types.intp, types.intp)
+    return sig, codegen
+
+
+# --- the register tile --------------------------------------------------------------------------------------------
+
+ZERO, FROM_VECTOR, FROM_OUTPUT = 0, 1, 2
+KEEP, RELU, WHERE_POSITIVE = 0, 1, 2
+
+
+def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish):
+    """Emit one tile: `rows` × `vectors` accumulators held in registers over the whole reduction.
+
+    `a` is (pointer, row stride, step stride, steps), `b` (pointer, step stride), `c` (pointer, row stride),
+    `start` (how, vector pointer), `finish` (how, pointer to the array whose sign decides).
+    """
+    zero = ir.Constant(vty, None)
+    i64 = ir.IntType(64)
+    one = ir.Constant(i64, 1)
+
+    def column(pointer, v):
+        return builder.gep(pointer, [ir.Constant(i64, v * vty.count)])
+
+    def read(pointer, v):
+        pointer = column(pointer, v)
+        if masks[v] is None:
+            return _load(builder, pointer, vty)
+        return _masked_load(builder, pointer, vty, masks[v])
+
+    def row(pointer, stride, r):
+        return builder.gep(pointer, [builder.mul(stride, ir.Constant(i64, r))])
+
+    cells = [[cgutils.alloca_once(builder, vty) for _ in range(vectors)] for _ in range(rows)]
+    starts = [builder.append_basic_block(f"start{i}") for i in range(3)]
+    loop, body, done = (builder.append_basic_block(n) for n in ("reduce", "step", "reduced"))
+    switch = builder.switch(start[0], starts[0])
+    switch.add_case(ir.Constant(start[0].type, FROM_VECTOR), starts[1])
+    switch.add_case(ir.Constant(start[0].type, FROM_OUTPUT), starts[2])
+    for how, block in enumerate(starts):
+        builder.position_at_end(block)
+        for v in range(vectors):
+            shared = read(start[1], v) if how == FROM_VECTOR else zero
+            for r in range(rows):
+                value = read(row(c[0], c[1], r), v) if how == FROM_OUTPUT else shared
+                builder.store(value, cells[r][v])
+        builder.branch(loop)
+
+    builder.position_at_end(loop)
+    k = builder.phi(i64)
+    pa, pb = builder.phi(a[0].type), builder.phi(b[0].type)
+    for block in starts:
+        k.add_incoming(ir.Constant(i64, 0), block)
+        pa.add_incoming(a[0], block)
+        pb.add_incoming(b[0], block)
+    builder.cbranch(builder.icmp_signed("<", k, a[3]), body, done)
+
+    builder.position_at_end(body)
+    line = [read(pb, v) for v in range(vectors)]
+    for r in range(rows):
+        factor = _splat(builder, builder.load(row(pa, a[1], r)), vty.count)
+        for v in range(vectors):
+            total = _call(builder, "llvm.fma", vty, factor, line[v], builder.load(cells[r][v]))
+            builder.store(total, cells[r][v])
+    k.add_incoming(builder.add(k, one), body)
+    pa.add_incoming(builder.gep(pa, [a[2]]), body)
+    pb.add_incoming(builder.gep(pb, [b[1]]), body)
+    builder.branch(loop)
+
+    builder.position_at_end(done)
+    ends = [builder.append_basic_block(f"finish{i}") for i in range(3)]
+    out = builder.append_basic_block("out")
+    switch = builder.switch(finish[0], ends[0])
+    switch.add_case(ir.Constant(finish[0].type, RELU), ends[1])
+    switch.add_case(ir.Constant(finish[0].type, WHERE_POSITIVE), ends[2])
+    for how, block in enumerate(ends):
+        builder.position_at_end(block)
+        for r in range(rows):
+            target = row(c[0], c[1], r)
+            for v in range(vectors):
+                value = builder.load(cells[r][v])
+                if how == RELU:
+                    # "not less than": NaN passes through, as np.maximum(0, x) has it.
+                    keep = builder.fcmp_unordered(">", value, zero)
+                    value = builder.select(keep, value, zero)
+                elif how == WHERE_POSITIVE:
+                    sign = read(row(finish[1], c[1], r), v)
+                    value = builder.select(builder.fcmp_ordered(">", sign, zero), value, zero)
+                pointer = column(target, v)
+                if masks[v] is None:
+                    _store(builder, value, pointer)
+                else:
+                    _masked_store(builder, value, pointer, masks[v])
+        builder.branch(out)
+    builder.position_at_end(out)
+
+
+@intrinsic
+def tile(
+    typingctx, a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, steps, rows, columns,
+    start, start_vector, start_at, finish, sign, sign_at,
+):  # fmt: skip
+    """Compute one tile of a product with its accumulators in registers.
+
+    For `i < rows` and `j < columns`: `c[i, j] = finish(start(j) + sum_k a[i, k] * b[k, j])`, one fused
+    multiply-add after the other in increasing `k`, so an element's bits depend on nothing but its own operands.
+
+    `rows` is 1 to TILE_ROWS and `columns` 1 to TILE_VECTORS registers. `a` is read one value at a time at
+    `a_at + i * a_row + k * a_step`, `b` in vectors at `b_at + k * b_step + j`, `c` written at
+    `c_at + i * c_row + j`. `start` is ZERO, FROM_VECTOR (`start_vector[start_at + j]`) or FROM_OUTPUT; `finish` is
+    KEEP, RELU or WHERE_POSITIVE (zero where `sign[sign_at + i * c_row + j]` is not positive).
+    """
+    vec = _like(c)
+
+    def codegen(context, builder, sig, args):
+        vty = context.get_value_type(vec)
+        at = [_pointer(context, builder, sig.args[i], args[i], args[j]) for i, j in ((0, 1), (4, 5), (7, 8))]
+        begin = _pointer(context, builder, sig.args[14], args[14], args[15])
+        signs = _pointer(context, builder, sig.args[17], args[17], args[18])
+        count, columns_ = args[11], args[12]
+        i64 = ir.IntType(64)
+        full = ir.Constant(i64, TILE_VECTORS * vec.lanes)
+        used = builder.sdiv(builder.add(columns_, ir.Constant(i64, vec.lanes - 1)), ir.Constant(i64, vec.lanes))
+        is_full = builder.icmp_signed(">=", columns_, full)
+        kind = builder.select(is_full, ir.Constant(i64, TILE_VECTORS + 1), used)
+        which = builder.add(builder.mul(count, ir.Constant(i64, TILE_VECTORS + 2)), kind)
+        done = builder.append_basic_block("tile.done")
+        nothing = builder.append_basic_block("tile.none")
+        switch = builder.switch(which, nothing)
+        with builder.goto_block(nothing):
+            builder.branch(done)
+        for r in range(1, TILE_ROWS + 1):
+            for v in range(1, TILE_VECTORS + 2):
+                block = builder.append_basic_block(f"tile.{r}.{v}")
+                switch.add_case(ir.Constant(i64, r * (TILE_VECTORS + 2) + v), block)
+                builder.position_at_end(block)
+                vectors = min(v, TILE_VECTORS)
+                masks = [None] * vectors
+                if v <= TILE_VECTORS:
+                    rest = builder.sub(columns_, ir.Constant(i64, (vectors - 1) * vec.lanes))
+                    masks[-1] = _tail_mask(builder, rest, vec.lanes)
+                _tile_body(
+                    builder, vty, r, vectors, masks, (at[0], args[2], args[3], args[10]), (at[1], args[6]),
+                    (at[2], args[9]), (args[13], begin), (args[16], signs),
+                )  # fmt: skip
+                builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    i = types.intp
+    sig = types.void(a, i, i, i, b, i, i, c, i, i, i, i, i, i, start_vector, i, i, sign, i)
+    return sig, codegen
+
+
+# --- calls that are linked once ------------------------------------------------------------------------------------
+
+
+def external(name, layout):
+    """Return what kernels call to reach the C function `fastnn_<name>_<dtype>`, resolved when code is loaded.
+
+    `layout` has a letter for each argument of the C function: ``p``, a pointer, which the caller writes as two
+    arguments, an array and an offset; ``i``, an int64.
+    """
+
+    def call(typingctx, *given):
+        kinds, dtype = [], None
+        for letter in layout:
+            if letter == "p":
+                array = given[len(kinds)]
+                dtype = dtype or array.dtype
+                kinds.append(array)
+            kinds.append(types.intp)
+
+        def codegen(context, builder, sig, args):
+            flat, i = [], 0
+            for letter in layout:
+                if letter == "p":
+                    flat.append(_pointer(context, builder, sig.args[i], args[i], args[i + 1]))
+                    i += 1
+                else:
+                    flat.append(args[i])
+                i += 1
+            fn = _declare(builder, f"fastnn_{name}_{dtype}", ir.VoidType(), [v.type for v in flat])
+            builder.call(fn, flat)
+            return context.get_dummy_value()
+
+        return types.void(*kinds), codegen
+
+    # Numba asks the function for its arguments: spell them out, two for each pointer.
+    names = ["typingctx"] + [f"a{i}" for i in range(len(layout) + layout.count("p"))]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    call.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])
+    call.__name__ = name
+    return intrinsic(call)
+
+
+# --- threads that meet --------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def atomic_add(typingctx, array, offset, value):
+    """Add to `array[offset]` (64-bit integers) at once for all threads; return what was there before."""
+
+    def codegen(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def atomic_read(typingctx, array, offset):
+    """Read `array[offset]` (64-bit integers) as other threads last wrote it."""
+
+    def codegen(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        return builder.load_atomic(pointer, ordering="seq_cst", align=8)
+
+    return types.int64(array, types.intp), codegen
+
+
+@intrinsic
+def spin_pause(typingctx):
+    """Tell the core that this thread spins, so that it yields resources to its sibling."""
+
+    def codegen(context, builder, sig, args):
+        if _IS_X86:
+            builder.call(_declare(builder, "llvm.x86.sse2.pause", ir.VoidType(), []), [])
+        elif VECTOR_BYTES == 16:
+            hint = _declare(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.IntType(32)])
+            builder.call(hint, [ir.Constant(ir.IntType(32), 1)])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def yield_core(typingctx):
+    """Let another thread have this core: for a wait that has become long (nothing on Windows)."""
+
+    def codegen(context, builder, sig, args):
+        if platform.system() != "Windows":
+            builder.call(_declare(builder, "sched_yield", ir.IntType(32), []), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen

@@ -1,0 +1,415 @@
+"""Dense layers as products: forward, gradient of the weights, gradient of the inputs.
+
+Every element of every product is one chain of fused multiply-adds in increasing index of what is summed over, begun
+at the bias or at zero. Which tile, panel, thread or build computes it cannot be seen in its bits.
+
+The operand that is read in vectors is read where it lies, unless its rows are so far apart that they fall into the
+same few cache sets (a multiple of 4 KiB; 162 GFLOP/s against 220 with the copy at 1024 columns, 226 against 221 at
+512): then a panel of it is copied first. The transposed operand of the inputs' gradient is always copied, turned.
+"""
+
+import numpy as np
+from numba import prange
+
+from ._compile import kernel, primitive
+from ._simd import (
+    FROM_VECTOR,
+    KEEP,
+    RELU as _RELU,
+    TILE_ROWS,
+    TILE_VECTORS,
+    WHERE_POSITIVE,
+    ZERO,
+    fma,
+    itemsize,
+    lanes,
+    load,
+    load_n,
+    splat,
+    store,
+    store_n,
+    tile,
+    transpose,
+)
+from .math import vsigmoid, vtanh
+
+LINEAR, RELU, SIGMOID, TANH = 0, 1, 2, 3
+_PAD = 16
+
+
+def scratch_size(k, n, dtype, n_workers=1):
+    """Return the length of the scratch array that products of depths `k` and `n` need.
+
+    Parameters
+    ----------
+    k, n : int
+        The two feature counts of the layer (for `dense_backward_weights` also the batch: pass the larger).
+    dtype : dtype
+        float32 or float64.
+    n_workers : int
+        Workers that share the product; each has a part of its own.
+
+    Returns
+    -------
+    int
+        Elements of `dtype`.
+    """
+    return n_workers * worker_scratch(max(k, n), np.dtype(dtype).itemsize)
+
+
+def worker_scratch(depth, size):
+    """Return one worker's share of scratch, in elements of `size` bytes, for a reduction over `depth` steps."""
+    from ._simd import VECTOR_BYTES
+
+    return (depth + 2 * _PAD + 64) * TILE_VECTORS * (VECTOR_BYTES // size)
+
+
+@kernel
+def parts(row_tiles, vectors, extra, worker, n_workers):
+    """Return (first tile, last tile, first vector, last vector, row of parts): a worker's rectangle of the output.
+
+    The output is `row_tiles` × `vectors`; of all ways to cut it into rows × columns = `n_workers` the one whose
+    largest rectangle costs least is taken, more columns where equal (a worker then meets its own weights again).
+    `extra` is what a column costs beside its tiles, in tiles.
+    """
+    best, groups = -1, 1
+    for columns in range(1, n_workers + 1):
+        if n_workers % columns == 0:
+            rows = n_workers // columns
+            cost = ((row_tiles + rows - 1) // rows + extra) * ((vectors + columns - 1) // columns)
+            if best < 0 or cost <= best:
+                best, groups = cost, columns
+    rows = n_workers // groups
+    i, j = worker // groups, worker % groups
+    v0, v1 = vectors * j // groups, vectors * (j + 1) // groups
+    return row_tiles * i // rows, row_tiles * (i + 1) // rows, v0, v1, i
+
+
+@primitive("piipipiiiiipip")
+def panel(
+    a, a_row, a_step, b, b_step, c, c_row, m, steps, columns, start, start_vector, finish, sign
+):  # fmt: skip
+    """Run the register tile down `m` rows of one panel of columns; arguments as `_simd.tile`.
+
+    Called with an offset behind each array.
+    """
+    for r in range(0, m, TILE_ROWS):
+        tile(
+            a, r * a_row, a_row, a_step, b, 0, b_step, c, r * c_row, c_row, steps,
+            min(TILE_ROWS, m - r), columns, start, start_vector, 0, finish, sign, r * c_row,
+        )  # fmt: skip
+
+
+@kernel
+def activate_block(y, at, ld, rows, columns, activation):
+    """Apply the sigmoid or tanh in place to a block of `rows` × `columns` values `ld` apart."""
+    step = lanes(y)
+    for r in range(rows):
+        row = at + r * ld
+        for j in range(0, columns, step):
+            left = min(step, columns - j)
+            v = load_n(y, row + j, left)
+            if activation == SIGMOID:
+                v = vsigmoid(v)
+            else:
+                v = vtanh(v)
+            store_n(y, row + j, v, left)
+
+
+@kernel
+def derive_block(dy, y, at, y_at, ld, rows, columns, activation):
+    """Multiply `dy` in place by the sigmoid's `y(1 - y)` or tanh's `1 - y²`, a block of `rows` × `columns`."""
+    step = lanes(y)
+    one = splat(y, 1.0)
+    for r in range(rows):
+        for j in range(0, columns, step):
+            left = min(step, columns - j)
+            v = load_n(y, y_at + r * ld + j, left)
+            d = load_n(dy, at + r * ld + j, left)
+            if activation == SIGMOID:
+                d = d * (one - v) * v
+            else:
+                d = d * (one - v * v)
+            store_n(dy, at + r * ld + j, d, left)
+
+
+@kernel
+def copy_panel(b, b_at, ld, steps, columns, scratch, s_at):
+    """Copy `steps` rows of `columns` values, `ld` apart, to scratch one panel width apart."""
+    step = lanes(b)
+    width = TILE_VECTORS * step
+    for k in range(steps):
+        for j in range(0, columns, step):
+            store(scratch, s_at + k * width + j, load_n(b, b_at + k * ld + j, columns - j))
+
+
+@kernel
+def far_apart(a, ld):
+    """Tell whether rows `ld` elements apart fall into the same few sets of the first-level cache."""
+    return (ld * itemsize(a)) % 4096 == 0
+
+
+@kernel
+def forward_part(
+    x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, scratch, s_at, worker, n_workers
+):  # fmt: skip
+    """Compute a worker's part of `y = act(x @ w + b)`; rows of `x` and `y` are `x_ld` and `y_ld` apart."""
+    step = lanes(y)
+    width = TILE_VECTORS * step
+    packs = m > TILE_ROWS and far_apart(w, n)
+    t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step, 1, worker, n_workers)
+    r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
+    if r1 <= r0:
+        return
+    finish = _RELU if activation == RELU else KEEP
+    for j in range(v0 * step, min(n, v1 * step), width):
+        columns = min(width, min(n, v1 * step) - j)
+        if packs:
+            copy_panel(w, w_at + j, n, k, columns, scratch, s_at)
+            panel(
+                x, x_at + r0 * x_ld, x_ld, 1, scratch, s_at, width, y, y_at + r0 * y_ld + j, y_ld,
+                r1 - r0, k, columns, FROM_VECTOR, b, b_at + j, finish, y, 0,
+            )  # fmt: skip
+        else:
+            panel(
+                x, x_at + r0 * x_ld, x_ld, 1, w, w_at + j, n, y, y_at + r0 * y_ld + j, y_ld,
+                r1 - r0, k, columns, FROM_VECTOR, b, b_at + j, finish, y, 0,
+            )  # fmt: skip
+        if activation >= SIGMOID:
+            activate_block(y, y_at + r0 * y_ld + j, y_ld, r1 - r0, columns, activation)
+
+
+@kernel
+def inputs_part(
+    dz, dz_at, dz_ld, w, w_at, dx, dx_at, dx_ld, m, k, n, activation, y, y_at, scratch, s_at, worker, n_workers
+):  # fmt: skip
+    """Compute a worker's part of `dx = (dz @ w.T) * act'(y)`; `y` lies as `dx` does, `dx_ld` apart."""
+    step = lanes(dx)
+    width = TILE_VECTORS * step
+    t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (k + step - 1) // step, 2, worker, n_workers)
+    r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
+    if r1 <= r0:
+        return
+    finish = WHERE_POSITIVE if activation == RELU else KEEP
+    for j in range(v0 * step, min(k, v1 * step), width):
+        columns = min(width, min(k, v1 * step) - j)
+        for c in range(0, columns, step):
+            for i in range(0, n, step):
+                transpose(
+                    w, w_at + (j + c) * n + i, n, min(step, columns - c), min(step, n - i),
+                    scratch, s_at + i * width + c, width,
+                )  # fmt: skip
+        at = r0 * dx_ld + j
+        panel(
+            dz, dz_at + r0 * dz_ld, dz_ld, 1, scratch, s_at, width, dx, dx_at + at, dx_ld,
+            r1 - r0, n, columns, ZERO, dx, 0, finish, y, y_at + at,
+        )  # fmt: skip
+        if activation >= SIGMOID:
+            derive_block(dx, y, dx_at + at, y_at + at, dx_ld, r1 - r0, columns, activation)
+
+
+@kernel
+def column_sums(dz, dz_at, ld, m, first, last, db, db_at):
+    """Write `db[j] = sum_i dz[i, j]` for `first <= j < last`, added in increasing `i`."""
+    step = lanes(dz)
+    one = splat(dz, 1.0)
+    for j in range(first, last, 4 * step):
+        # Four registers wide: a lone chain of additions would wait on its own latency.
+        n0, n1, n2, n3 = last - j, last - j - step, last - j - 2 * step, last - j - 3 * step
+        s0 = splat(dz, 0.0)
+        s1, s2, s3 = s0, s0, s0
+        for i in range(m):
+            at = dz_at + i * ld + j
+            s0 = fma(one, load_n(dz, at, n0), s0)
+            s1 = fma(one, load_n(dz, at + step, n1), s1)
+            s2 = fma(one, load_n(dz, at + 2 * step, n2), s2)
+            s3 = fma(one, load_n(dz, at + 3 * step, n3), s3)
+        store_n(db, db_at + j, s0, n0)
+        store_n(db, db_at + j + step, s1, n1)
+        store_n(db, db_at + j + 2 * step, s2, n2)
+        store_n(db, db_at + j + 3 * step, s3, n3)
+
+
+@kernel
+def gradient_block(x, x_at, x_ld, dz, dz_at, dz_ld, m, n, rows, columns, out, at, ld, scratch, s_at):
+    """Write the block `out[i, j] = sum_s x[s, i] * dz[s, j]`, `rows` × `columns`, at `out[at + i * ld + j]`.
+
+    A layer of few outputs (`n` within one register) is computed turned, with the vectors along its inputs, and
+    turned back: 35 cycles a sample instead of 68 at 100 × 10.
+    """
+    step = lanes(out)
+    width = TILE_VECTORS * step
+    if n > step or rows < step:
+        panel(
+            x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
+        )  # fmt: skip
+        return
+    for i in range(0, rows, width):
+        here = min(width, rows - i)
+        panel(
+            dz, dz_at, 1, dz_ld, x, x_at + i, x_ld, scratch, s_at, width, columns, m, here,
+            ZERO, out, 0, KEEP, out, 0,
+        )  # fmt: skip
+        for c in range(0, here, step):
+            turn(scratch, s_at + c, width, columns, min(step, here - c), out, at + (i + c) * ld, ld)
+
+
+@kernel
+def turn(source, at, stride, rows, columns, target, target_at, target_stride):
+    """Transpose a block of at most lanes × lanes; arguments as `_simd.transpose`, kept out of its callers."""
+    transpose(source, at, stride, rows, columns, target, target_at, target_stride)
+
+
+@kernel
+def weights_part(x, x_at, x_ld, dz, dz_at, dz_ld, dw, dw_at, db, db_at, m, k, n, scratch, s_at, worker, n_workers):
+    """Compute a worker's part of `dw = x.T @ dz` and `db = dz.sum(0)`."""
+    step = lanes(dw)
+    width = TILE_VECTORS * step
+    t0, t1, v0, v1, row = parts((k + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step, 1, worker, n_workers)
+    r0, r1 = t0 * TILE_ROWS, min(k, t1 * TILE_ROWS)
+    first, last = v0 * step, min(n, v1 * step)
+    packs = far_apart(dz, dz_ld)
+    for j in range(first, last, width):
+        columns = min(width, last - j)
+        if r1 > r0:
+            if packs and n > step:
+                copy_panel(dz, dz_at + j, dz_ld, m, columns, scratch, s_at)
+                panel(
+                    x, x_at + r0, 1, x_ld, scratch, s_at, width, dw, dw_at + r0 * n + j, n, r1 - r0, m, columns,
+                    ZERO, dw, 0, KEEP, dw, 0,
+                )  # fmt: skip
+            else:
+                gradient_block(
+                    x, x_at + r0, x_ld, dz, dz_at + j, dz_ld, m, n, r1 - r0, columns,
+                    dw, dw_at + r0 * n + j, n, scratch, s_at,
+                )  # fmt: skip
+    if row == 0:
+        column_sums(dz, dz_at, dz_ld, m, first, last, db, db_at)
+
+
+@kernel
+def dense_forward(x, w, b, y, activation, scratch, n_workers):
+    """Dense layer: `y = act(x @ w + b)`.
+
+    Parameters
+    ----------
+    x : (m, k) array of T, read
+    w : (k, n) array of T, read
+    b : (n,) array of T, read
+    y : (m, n) array of T, written
+    activation : int
+        LINEAR, RELU, SIGMOID or TANH.
+    scratch : 1-D array of T, written
+        At least ``scratch_size(k, n, T, n_workers)`` long.
+    n_workers : int
+        Parts the output is cut into; parallel over output tiles.
+
+    Notes
+    -----
+    T is float32 or float64 throughout; sums are fused multiply-add chains of T over k, begun at the bias.
+    """
+    m, k, n = x.shape[0], x.shape[1], w.shape[1]
+    part = scratch.size // n_workers
+    for worker in prange(n_workers):
+        i = np.int64(worker)
+        forward_part(x, 0, k, w, 0, b, 0, y, 0, n, m, k, n, activation, scratch, i * part, i, n_workers)
+
+
+@kernel
+def dense_backward_inputs(dz, w, dx, scratch, n_workers):
+    """Gradient of a dense layer's inputs: `dx = dz @ w.T`.
+
+    Parameters
+    ----------
+    dz : (m, n) array of T, read
+    w : (k, n) array of T, read
+    dx : (m, k) array of T, written
+    scratch : 1-D array of T, written
+        At least ``scratch_size(k, n, T, n_workers)`` long.
+    n_workers : int
+        Parts the output is cut into; parallel over output tiles.
+    """
+    m, k, n = dz.shape[0], w.shape[0], w.shape[1]
+    part = scratch.size // n_workers
+    for worker in prange(n_workers):
+        i = np.int64(worker)
+        inputs_part(dz, 0, n, w, 0, dx, 0, k, m, k, n, LINEAR, dx, 0, scratch, i * part, i, n_workers)
+
+
+@kernel
+def dense_backward_weights(x, dz, dw, db, scratch, n_workers):
+    """Gradients of a dense layer's parameters: `dw = x.T @ dz`, `db = dz.sum(axis=0)`.
+
+    Parameters
+    ----------
+    x : (m, k) array of T, read
+    dz : (m, n) array of T, read
+    dw : (k, n) array of T, overwritten
+    db : (n,) array of T, overwritten
+    scratch : 1-D array of T, written
+        At least ``scratch_size(max(k, m), n, T, n_workers)`` long.
+    n_workers : int
+        Parts the output is cut into; parallel over output tiles.
+
+    Notes
+    -----
+    Sums run over the batch in order, in T; slicing the batch among threads would make bits depend on their number.
+    """
+    m, k, n = x.shape[0], x.shape[1], dz.shape[1]
+    part = scratch.size // n_workers
+    for worker in prange(n_workers):
+        i = np.int64(worker)
+        weights_part(x, 0, k, dz, 0, n, dw, 0, db, 0, m, k, n, scratch, i * part, i, n_workers)
+
+
+@kernel
+def matmul(a, b, c, form, scratch, n_workers):
+    """Product of two matrices: `c = a @ b` (form 0, "nn"), `a @ b.T` (1, "nt") or `a.T @ b` (2, "tn").
+
+    Parameters
+    ----------
+    a, b : 2-D arrays of T, read
+    c : 2-D array of T, written
+    form : int
+        Which operand is taken transposed.
+    scratch : 1-D array of T, written
+        ``scratch_size`` of the two largest extents.
+    n_workers : int
+        Parts the output is cut into; parallel over output tiles.
+    """
+    m, n = c.shape[0], c.shape[1]
+    part = scratch.size // n_workers
+    for worker in prange(n_workers):
+        i = np.int64(worker)
+        at = i * part
+        if form == 1:
+            inputs_part(a, 0, a.shape[1], b, 0, c, 0, n, m, n, a.shape[1], LINEAR, c, 0, scratch, at, i, n_workers)
+        else:
+            product_part(a, b, c, form, scratch, at, i, n_workers)
+
+
+@kernel
+def product_part(a, b, c, form, scratch, s_at, worker, n_workers):
+    """Compute a worker's part of `a @ b` (form 0) or `a.T @ b` (form 2)."""
+    m, n = c.shape[0], c.shape[1]
+    depth = b.shape[0]
+    a_row = a.shape[1] if form == 0 else 1
+    a_step = 1 if form == 0 else a.shape[1]
+    step = lanes(c)
+    width = TILE_VECTORS * step
+    t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step, 1, worker, n_workers)
+    r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
+    packs = far_apart(b, n)
+    for j in range(v0 * step, min(n, v1 * step), width):
+        columns = min(width, min(n, v1 * step) - j)
+        if packs:
+            copy_panel(b, j, n, depth, columns, scratch, s_at)
+            panel(
+                a, r0 * a_row, a_row, a_step, scratch, s_at, width, c, r0 * n + j, n, r1 - r0, depth, columns,
+                ZERO, c, 0, KEEP, c, 0,
+            )  # fmt: skip
+        else:
+            panel(
+                a, r0 * a_row, a_row, a_step, b, j, n, c, r0 * n + j, n, r1 - r0, depth, columns,
+                ZERO, c, 0, KEEP, c, 0,
+            )  # fmt: skip

@@ -1,0 +1,275 @@
+"""Losses from network outputs: value and correctness of each sample, and the gradient of the batch's mean."""
+
+import numpy as np
+from numba import prange
+
+from ._compile import kernel
+from ._simd import first_lanes, lanes, load, load_n, max_lanes, maximum, select, splat, store, store_n, sum_lanes
+from .gemm import turn
+from .math import vexp, vlog
+from .split import share
+
+SOFTMAX_CROSS_ENTROPY, MEAN_SQUARED_ERROR = 0, 1
+WHOLE = 64
+"""Elements of scratch a worker needs beside `lanes` rows of outputs."""
+
+
+def scratch_size(n, n_workers=1):
+    """Return the length of the scratch array (elements of T) for `n` outputs and `n_workers` workers."""
+    return n_workers * 16 * 16
+
+
+@kernel
+def narrow_cross_entropy(
+    z, z_at, z_ld, labels, l_at, smoothing, dz, dz_at, dz_ld, losses, hits, row_at, rows, n, scale, scratch, s_at
+):  # fmt: skip
+    """Softmax cross-entropy of up to one register of rows with at most `lanes` classes, lanes along the rows.
+
+    `scratch` holds `n` registers. Sums over the classes are taken in their order.
+    """
+    step = lanes(z)
+    turn(z, z_at, z_ld, rows, n, scratch, s_at, step)
+    label = load_n(labels, l_at, rows)
+    one, zero = splat(z, 1.0), splat(z, 0.0)
+    top = load(scratch, s_at)
+    where, own = zero, zero
+    for j in range(n):
+        v = load(scratch, s_at + j * step)
+        index = splat(z, j)
+        higher = v > top
+        where = select(higher, index, where)
+        top = select(higher, v, top)
+        own = select(label == index, v, own)
+    total, shifted = zero, zero
+    for j in range(n):
+        v = load(scratch, s_at + j * step) - top
+        e = vexp(v)
+        store(scratch, s_at + j * step, e)
+        total = total + e
+        shifted = shifted + v
+    share_of_each = splat(z, smoothing / n)
+    kept = splat(z, 1.0 - smoothing)
+    loss = vlog(total) - kept * (own - top)
+    if smoothing > 0.0:
+        loss = loss - share_of_each * shifted
+    store_n(losses, row_at, loss, rows)
+    store_n(hits, row_at, select(where == label, one, zero), rows)
+    factor = splat(z, scale)
+    for j in range(n):
+        p = load(scratch, s_at + j * step) / total
+        p = select(label == splat(z, j), p - kept, p)
+        if smoothing > 0.0:
+            p = p - share_of_each
+        store(scratch, s_at + j * step, p * factor)
+    turn(scratch, s_at, step, n, rows, dz, dz_at, dz_ld)
+
+
+@kernel
+def wide_cross_entropy(
+    z, z_at, z_ld, target, t_at, label, smoothing, dz, dz_at, losses, hits, row_at, n, scale, soft
+):  # fmt: skip
+    """Softmax cross-entropy of one row, lanes along the classes; `soft` takes a row of target probabilities."""
+    step = lanes(z)
+    lowest, zero = splat(z, -np.inf), splat(z, 0.0)
+    top = lowest
+    for j in range(0, n, step):
+        top = maximum(top, first_lanes(load_n(z, z_at + j, n - j), n - j, lowest))
+    peak = max_lanes(top)
+    high = splat(z, peak)
+    total, inner, weight = zero, zero, zero
+    for j in range(0, n, step):
+        v = load_n(z, z_at + j, n - j) - high
+        e = first_lanes(vexp(v), n - j, zero)
+        store_n(dz, dz_at + j, e, n - j)
+        total = total + e
+        if soft:
+            t = load_n(target, t_at + j, n - j)
+            weight = weight + t
+            inner = inner + t * v
+        elif smoothing > 0.0:
+            inner = inner + first_lanes(v, n - j, zero)
+    sum_ = sum_lanes(total)
+    # One lane's worth of logarithm: the row's loss is a scalar.
+    log_sum = max_lanes(vlog(splat(z, sum_)))
+    best = 0
+    while best < n - 1 and not z[z_at + best] >= peak:
+        best += 1
+    each = splat(z, smoothing / n)
+    if soft:
+        mass = sum_lanes(weight)
+        aim = 0
+        for j in range(1, n):
+            if target[t_at + j] > target[t_at + aim]:
+                aim = j
+        losses[row_at] = log_sum * mass - sum_lanes(inner)
+        hits[row_at] = 1.0 if best == aim else 0.0
+        factor = splat(z, mass) / splat(z, sum_)
+    else:
+        own = z[z_at + label] - peak
+        loss = log_sum - (1.0 - smoothing) * own
+        if smoothing > 0.0:
+            loss -= smoothing / n * sum_lanes(inner)
+        losses[row_at] = loss
+        hits[row_at] = 1.0 if best == label else 0.0
+        factor = splat(z, 1.0) / splat(z, sum_)
+    scaled = splat(z, scale)
+    for j in range(0, n, step):
+        p = load_n(dz, dz_at + j, n - j) * factor
+        if soft:
+            p = p - load_n(target, t_at + j, n - j)
+        elif smoothing > 0.0:
+            p = p - each
+        store_n(dz, dz_at + j, p * scaled, n - j)
+    if not soft:
+        dz[dz_at + label] -= (1.0 - smoothing) * scale
+
+
+@kernel
+def cross_entropy_part(
+    z, z_at, z_ld, labels, l_at, target, t_at, t_ld, soft, smoothing, dz, dz_at, dz_ld,
+    losses, hits, first, last, n, scale, scratch, s_at,
+):  # fmt: skip
+    """Softmax cross-entropy of the rows `first` to `last`; row r's labels, targets, results lie r rows on.
+
+    `labels` are class numbers held in T. `scale` multiplies the gradient: one over the rows of the batch.
+    """
+    step = lanes(z)
+    if n <= step and not soft:
+        for r in range(first, last, step):
+            narrow_cross_entropy(
+                z, z_at + r * z_ld, z_ld, labels, l_at + r, smoothing, dz, dz_at + r * dz_ld, dz_ld,
+                losses, hits, r, min(step, last - r), n, scale, scratch, s_at,
+            )  # fmt: skip
+    else:
+        for r in range(first, last):
+            label = 0 if soft else np.int64(labels[l_at + r])
+            wide_cross_entropy(
+                z, z_at + r * z_ld, z_ld, target, t_at + r * t_ld, label, smoothing,
+                dz, dz_at + r * dz_ld, losses, hits, r, n, scale, soft,
+            )  # fmt: skip
+
+
+@kernel
+def squared_error_part(
+    z, z_at, z_ld, target, t_at, t_ld, dz, dz_at, dz_ld, losses, hits, first, last, n, scale
+):  # fmt: skip
+    """Mean squared error of the rows `first` to `last`; arguments as `cross_entropy_part`."""
+    step = lanes(z)
+    factor = splat(z, 2.0 * scale / n)
+    for r in range(first, last):
+        total = splat(z, 0.0)
+        for j in range(0, n, step):
+            gap = load_n(z, z_at + r * z_ld + j, n - j) - load_n(target, t_at + r * t_ld + j, n - j)
+            total = total + gap * gap
+            store_n(dz, dz_at + r * dz_ld + j, gap * factor, n - j)
+        losses[r] = sum_lanes(total) / n
+        hits[r] = 0.0
+
+
+@kernel
+def loss_part(
+    kind, z, z_at, z_ld, labels, l_at, target, t_at, t_ld, soft, smoothing, dz, dz_at, dz_ld,
+    losses, hits, first, last, n, scale, scratch, s_at,
+):  # fmt: skip
+    """Run the loss numbered `kind` on the rows `first` to `last`."""
+    if kind == SOFTMAX_CROSS_ENTROPY:
+        cross_entropy_part(
+            z, z_at, z_ld, labels, l_at, target, t_at, t_ld, soft, smoothing, dz, dz_at, dz_ld,
+            losses, hits, first, last, n, scale, scratch, s_at,
+        )  # fmt: skip
+    else:
+        squared_error_part(
+            z, z_at, z_ld, target, t_at, t_ld, dz, dz_at, dz_ld, losses, hits, first, last, n, scale
+        )  # fmt: skip
+
+
+@kernel
+def softmax_cross_entropy(z, labels, targets, smoothing, dz, row_loss, row_hit, scratch, n_workers):
+    """Softmax cross-entropy from logits, forward and backward.
+
+    With `p = softmax(z)` and `q` the targets: `row_loss = -Σ q log p`, `dz = (p Σq - q) / m`, where for labels
+    `q = (1 - smoothing) onehot + smoothing / n`. Exact through log-sum-exp: no clipping.
+
+    Parameters
+    ----------
+    z : (m, n) array of T, read
+    labels : (m,) array of T, read where `targets` is empty
+        Class numbers, 0 to n - 1 (whole numbers held in T).
+    targets : (m, n) array of T, read; or (0, 0)
+        Target probabilities.
+    smoothing : float
+        Label smoothing, 0 to 1; for labels only.
+    dz : (m, n) array of T, written
+        Gradient of the mean loss.
+    row_loss, row_hit : (m,) arrays of T, written
+        Loss of each row, and 1 where the (first) largest logit is the right one.
+    scratch : 1-D array of T, written
+        At least ``scratch_size(n, n_workers)`` long.
+    n_workers : int
+        Parts the rows are cut into; parallel over rows.
+    """
+    m, n = z.shape[0], z.shape[1]
+    soft = targets.size > 0
+    scale = 1.0 / max(m, 1)
+    part = scratch.size // n_workers
+    flat, dflat, tflat = z.reshape(m * n), dz.reshape(m * n), targets.reshape(targets.size)
+    for worker in prange(n_workers):
+        i = np.int64(worker)
+        first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
+        cross_entropy_part(
+            flat, 0, n, labels, 0, tflat, 0, n, soft, smoothing, dflat, 0, n,
+            row_loss, row_hit, first, last, n, scale, scratch, i * part,
+        )  # fmt: skip
+
+
+@kernel
+def mean_squared_error(z, targets, dz, row_loss, row_hit, n_workers):
+    """Mean squared error, forward and backward: `row_loss = mean_j (z - t)²`, `dz = 2 (z - t) / n / m`.
+
+    Parameters
+    ----------
+    z, targets : (m, n) arrays of T, read
+    dz : (m, n) array of T, written
+        Gradient of the mean loss.
+    row_loss, row_hit : (m,) arrays of T, written
+        Loss of each row; zeros.
+    n_workers : int
+        Parts the rows are cut into; parallel over rows.
+    """
+    m, n = z.shape[0], z.shape[1]
+    scale = 1.0 / max(m, 1)
+    for worker in prange(n_workers):
+        i = np.int64(worker)
+        first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
+        squared_error_part(z, 0, n, targets, 0, n, dz, 0, n, row_loss, row_hit, first, last, n, scale)
+
+
+@kernel
+def sum_rows(values, count):
+    """Return the sum of the first `count` values in float64, in eight interleaved chains."""
+    s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    whole = count - count % 8
+    for i in range(0, whole, 8):
+        s0 += values[i]
+        s1 += values[i + 1]
+        s2 += values[i + 2]
+        s3 += values[i + 3]
+        s4 += values[i + 4]
+        s5 += values[i + 5]
+        s6 += values[i + 6]
+        s7 += values[i + 7]
+    for i in range(whole, count):
+        s0 += values[i]
+    return ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))
+
+
+@kernel
+def row_mean(values, out):
+    """Write `out[0]`, the mean of `values` summed in float64 in an order fixed by their number.
+
+    Parameters
+    ----------
+    values : (m,) array of T, read
+    out : (1,) array of float64, written
+    """
+    out[0] = sum_rows(values, values.size) / max(values.size, 1)

@@ -1,0 +1,154 @@
+"""A network lowered to numbers: what its layers do, forward and backward, for one worker of several.
+
+A *plan* has one row of integers per operation; activations and gradients lie in one flat workspace at the offsets
+the plan names. No code is compiled for an architecture.
+"""
+
+import numpy as np
+
+from ._compile import kernel
+from ._simd import TILE_ROWS, TILE_VECTORS, lanes, load_n, store_n
+from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
+from .dropout import dropout_part
+from .gemm import LINEAR, column_sums, forward_part, gradient_block, inputs_part, parts
+from .optim import update_block
+from .penalties import add_gradient_block, block_value
+from .split import share
+
+# Operations.
+DENSE, ACTIVATION, DROPOUT, SOFTMAX = 0, 1, 2, 3
+# Columns of the plan. `OUT` is the operation's output and `GRAD` the gradient of it (for a dense layer with an
+# activation: of what goes into the activation), both with rows `LD` apart. The input is the row above's output.
+KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM = range(10)
+COLUMNS = 10
+# Columns of the table of factors, one row per operation.
+WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
+FACTORS = 5
+BLOCK_ROWS = 4 * TILE_ROWS
+"""Rows of weights whose gradient is held in scratch before the update consumes it."""
+
+
+@kernel
+def copy_rows(source, ld, order, start, first, last, target, target_at, target_ld, n):
+    """Copy the rows `order[start + first:start + last]` of `source` to consecutive rows of `target`."""
+    step = lanes(source)
+    for r in range(first, last):
+        origin, place = order[start + r] * ld, target_at + r * target_ld
+        for j in range(0, n, step):
+            store_n(target, place + j, load_n(source, origin + j, n - j), n - j)
+
+
+@kernel
+def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, seed, step_number,
+            scratch, s_at, worker, n_workers):  # fmt: skip
+    """Run operation `o` forward on `m` rows of `x`, a worker's part."""
+    kind, n = plan[o, KIND], plan[o, N_OUT]
+    out, ld = base + plan[o, OUT], plan[o, LD]
+    if kind == DENSE:
+        forward_part(
+            x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld,
+            m, plan[o, N_IN], n, plan[o, ACTIVATE], scratch, s_at, worker, n_workers,
+        )  # fmt: skip
+        return
+    first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
+    rows, x_first, out_first = last - first, x_at + first * x_ld, out + first * ld
+    if kind == ACTIVATION:
+        activate_part(x, x_first, x_ld, work, out_first, ld, rows, n, plan[o, ACTIVATE])
+    elif kind == SOFTMAX:
+        softmax_part(x, x_first, x_ld, work, out_first, ld, rows, n)
+    elif training:
+        dropout_part(
+            x, x_at, x_ld, work, out, ld, first, last, n, factors[o, RATE], seed, plan[o, STREAM], step_number
+        )
+    else:
+        activate_part(x, x_first, x_ld, work, out_first, ld, rows, n, LINEAR)
+
+
+@kernel
+def backward(plan, factors, o, params, work, m, seed, step_number, scratch, s_at, worker, n_workers):
+    """Write the gradient of the output of operation `o - 1` from that of `o`, a worker's part."""
+    kind, n = plan[o, KIND], plan[o, N_OUT]
+    d, ld = plan[o, GRAD], plan[o, LD]
+    dx, dx_ld, k = plan[o - 1, GRAD], plan[o - 1, LD], plan[o - 1, N_OUT]
+    # A dense layer's gradient buffer is for what goes into its activation.
+    before = plan[o - 1, ACTIVATE] if plan[o - 1, KIND] == DENSE else LINEAR
+    if kind == DENSE:
+        inputs_part(
+            work, d, ld, params, plan[o, WEIGHTS], work, dx, dx_ld, m, k, n, before,
+            work, plan[o - 1, OUT], scratch, s_at, worker, n_workers,
+        )  # fmt: skip
+        return
+    first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
+    rows = last - first
+    if kind == ACTIVATION:
+        derive_part(
+            work, d + first * ld, ld, work, plan[o, OUT] + first * ld, ld, work, dx + first * dx_ld, dx_ld,
+            rows, n, plan[o, ACTIVATE],
+        )  # fmt: skip
+    elif kind == SOFTMAX:
+        softmax_backward_part(
+            work, d + first * ld, ld, work, plan[o, OUT] + first * ld, ld, work, dx + first * dx_ld, dx_ld, rows, n
+        )
+    else:
+        dropout_part(
+            work, d, ld, work, dx, dx_ld, first, last, n, factors[o, RATE], seed, plan[o, STREAM], step_number
+        )
+    if before != LINEAR:
+        at = plan[o - 1, OUT] + first * dx_ld
+        derive_part(
+            work, dx + first * dx_ld, dx_ld, work, at, dx_ld, work, dx + first * dx_ld, dx_ld, rows, n, before
+        )
+
+
+@kernel
+def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h, scratch, s_at, block_at,
+          worker, n_workers):  # fmt: skip
+    """Update the parameters of dense operation `o`: a worker's part of its gradient, block by block.
+
+    Each block of the gradient is consumed by the optimiser while it is in the first-level cache; the gradient as a
+    whole is never stored.
+    """
+    k, n = plan[o, N_IN], plan[o, N_OUT]
+    w_at, b_at, d, ld = plan[o, WEIGHTS], plan[o, BIASES], plan[o, GRAD], plan[o, LD]
+    step = lanes(params)
+    width = TILE_VECTORS * step
+    t0, t1, v0, v1, row = parts((k + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step, 1, worker, n_workers)
+    r0, r1 = t0 * TILE_ROWS, min(k, t1 * TILE_ROWS)
+    first, last = v0 * step, min(n, v1 * step)
+    turned = n <= step
+    height = width if turned else BLOCK_ROWS
+    w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
+    for j in range(first, last, width):
+        columns = min(width, last - j)
+        for r in range(r0, r1, height):
+            rows, at = min(height, r1 - r), w_at + r * n + j
+            block_ld = n if turned else width
+            gradient_block(
+                x, x_at + r, x_ld, work, d + j, ld, m, n, rows, columns, scratch, block_at, block_ld, scratch, s_at
+            )
+            if turned:
+                # All columns are here: the block is one run of consecutive weights.
+                columns, rows, block_ld = rows * n, 1, 0
+            if w1 > 0.0 or w2 > 0.0:
+                add_gradient_block(scratch, block_at, block_ld, params, at, n, rows, columns, w1, w2)
+            update_block(kind, params, at, n, scratch, block_at, block_ld, s1, s2, s3, rows, columns, h)
+            columns = min(width, last - j)
+        if row == 0:
+            column_sums(work, d, ld, m, j, j + columns, scratch, block_at - j)
+            if b1 > 0.0 or b2 > 0.0:
+                add_gradient_block(scratch, block_at, 0, params, b_at + j, 0, 1, columns, b1, b2)
+            update_block(kind, params, b_at + j, 0, scratch, block_at, 0, s1, s2, s3, 1, columns, h)
+
+
+@kernel
+def penalty(plan, factors, params):
+    """Return the sum of all layers' penalties in float64."""
+    total = 0.0
+    for o in range(plan.shape[0]):
+        if plan[o, KIND] == DENSE:
+            w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
+            if w1 > 0.0 or w2 > 0.0:
+                total += block_value(params, plan[o, WEIGHTS], plan[o, N_IN] * plan[o, N_OUT], w1, w2)
+            if b1 > 0.0 or b2 > 0.0:
+                total += block_value(params, plan[o, BIASES], plan[o, N_OUT], b1, b2)
+    return total

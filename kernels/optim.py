@@ -1,0 +1,119 @@
+"""Optimisers: parameters and their state, updated in place.
+
+One body a vector serves the update of whole arrays and of the weight tile whose gradient has just been finished, so
+both give the same bits. Scalars come as a row of eight float64, cast to the array's dtype at the door of each call.
+"""
+
+import numpy as np
+from numba import prange
+
+from ._compile import kernel
+from ._simd import bits_of, fma, from_bits, lanes, load_n, maximum, select, splat, sqrt, store_n
+from .split import share
+
+SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAGRAD_INSIDE, RMSPROP, RMSPROP_INSIDE, ADAM, AMSGRAD, ADAMW, LION = range(11)
+SLOTS = (0, 1, 1, 1, 1, 1, 1, 2, 3, 2, 1)
+"""State arrays that each kind keeps, by its number."""
+
+
+@kernel
+def update_block(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, columns, h):
+    """Update `rows` × `columns` parameters at `p[p_at + i * p_ld + j]` from gradients at `g[g_at + i * g_ld + j]`.
+
+    State lies as the parameters do. `h` is the row of scalars of `update`.
+    """
+    step = lanes(p)
+    a, b, c, d = splat(p, h[0]), splat(p, h[1]), splat(p, h[2]), splat(p, h[3])
+    e, f, eps, keep = splat(p, h[4]), splat(p, h[5]), splat(p, h[6]), splat(p, h[7])
+    for i in range(rows):
+        for j in range(0, columns, step):
+            at, n = p_at + i * p_ld + j, columns - j
+            w = load_n(p, at, n)
+            grad = load_n(g, g_at + i * g_ld + j, n)
+            if kind >= ADAM and kind <= ADAMW:
+                m = fma(b, load_n(s1, at, n), c * grad)
+                v = fma(d, load_n(s2, at, n), e * grad * grad)
+                store_n(s1, at, m, n)
+                store_n(s2, at, v, n)
+                if kind == AMSGRAD:
+                    v = maximum(v, load_n(s3, at, n))
+                    store_n(s3, at, v, n)
+                if kind == ADAMW:
+                    w = w * keep
+                w = w - a * m / (sqrt(f * v) + eps)
+            elif kind == SGD:
+                w = fma(splat(p, -h[0]), grad, w)
+            elif kind == MOMENTUM or kind == NESTEROV:
+                pull = a * grad
+                u = b * load_n(s1, at, n) - pull
+                store_n(s1, at, u, n)
+                if kind == NESTEROV:
+                    w = w + (b * u - pull)
+                else:
+                    w = w + u
+            elif kind == ADAGRAD or kind == ADAGRAD_INSIDE:
+                v = fma(grad, grad, load_n(s1, at, n))
+                store_n(s1, at, v, n)
+                if kind == ADAGRAD:
+                    w = w - a * grad / (sqrt(v) + b)
+                else:
+                    w = w - a * grad / sqrt(v + b)
+            elif kind == RMSPROP or kind == RMSPROP_INSIDE:
+                v = fma(b, load_n(s1, at, n), c * grad * grad)
+                store_n(s1, at, v, n)
+                if kind == RMSPROP:
+                    w = w - a * grad / (sqrt(v) + d)
+                else:
+                    w = w - a * grad / sqrt(v + d)
+            else:
+                old = load_n(s1, at, n)
+                store_n(s1, at, fma(d, old, e * grad), n)
+                blend = fma(b, old, c * grad)
+                sign = from_bits((bits_of(blend) & bits_of(splat(p, -0.0))) | bits_of(splat(p, 1.0)))
+                zero = splat(p, 0.0)
+                w = w * f - a * select(blend == zero, zero, sign)
+            store_n(p, at, w, n)
+
+
+@kernel
+def update(kind, params, grads, s1, s2, s3, scalars, n_workers):
+    """One optimisation step on flat arrays, in place.
+
+    With `h = scalars`:
+
+    ===================  =================================================================================
+    SGD                  `w -= h0 g`
+    MOMENTUM             `u = h1 u - h0 g; w += u`
+    NESTEROV             `u = h1 u - h0 g; w += h1 u - h0 g`
+    ADAGRAD(_INSIDE)     `c += g²; w -= h0 g / (√c + h1)`, or `/ √(c + h1)`
+    RMSPROP(_INSIDE)     `c = h1 c + h2 g²; w -= h0 g / (√c + h3)`, or `/ √(c + h3)`
+    ADAM                 `m = h1 m + h2 g; v = h3 v + h4 g²; w -= h0 m / (√(h5 v) + h6)`
+    AMSGRAD              as ADAM with `v` replaced by its running maximum in the root
+    ADAMW                `w *= h7`, then as ADAM
+    LION                 `w = h5 w - h0 sign(h1 m + h2 g); m = h3 m + h4 g`
+    ===================  =================================================================================
+
+    Parameters
+    ----------
+    kind : int
+        One of the constants above.
+    params : (n,) array of T, updated
+    grads : (n,) array of T, read
+    s1, s2, s3 : (n,) arrays of T, updated
+        State, zero before the first step; empty where `SLOTS` says the kind has fewer.
+    scalars : (8,) array of float64, read
+        Learning rate and the like; bias corrections already inside.
+    n_workers : int
+        Parts the arrays are cut into; parallel over elements.
+
+    Notes
+    -----
+    Sources: Rumelhart 1986, Nesterov 1983, Duchi 2011, Tieleman & Hinton 2012, Kingma & Ba 2015, Reddi 2018,
+    Loshchilov & Hutter 2019, Chen 2023; where they differ, the formulas are those of the seeds.
+    """
+    for worker in prange(n_workers):
+        i = np.int64(worker)
+        first = share(params.size, i, n_workers, 16)
+        n = share(params.size, i + 1, n_workers, 16) - first
+        if n > 0:
+            update_block(kind, params, first, n, grads, first, n, s1, s2, s3, 1, n, scalars)

@@ -1,0 +1,311 @@
+"""The training loop: a chunk of steps in one call, and prediction and evaluation block by block."""
+
+import numpy as np
+from numba import prange
+
+from ._compile import kernel
+from ._simd import lanes, load_n, store_n
+from .activations import derive_part
+from .gemm import LINEAR
+from .losses import loss_part, sum_rows
+from .network import ACTIVATE, DENSE, GRAD, KIND, LD, N_OUT, OUT, backward, copy_rows, learn, operate, penalty
+from .rng import permutation
+from .split import share
+from .sync import barrier, gather
+
+# What a job's integers say.
+(ROWS, FEATURES, BATCH, FIRST_STEP, STEPS, SHUFFLE, SEED, OPTIMIZER, LOSS, SOFT, INPUT, INPUT_LD, LABELS, TARGETS,
+ TARGETS_LD, SCRATCH, BLOCK, PART, FIRST_DENSE, ORDER_EPOCH) = range(20)  # fmt: skip
+JOB = 20
+# What the running sums of an epoch, and the end of a chunk, say.
+LOSS_SUM, HITS, SEEN, PENALTY_SUM, DONE, BAD_STEP = range(6)
+TALLY = 8
+# Columns of the history, one row per epoch.
+EPOCH_LOSS, EPOCH_ACCURACY, EPOCH_PENALTY = range(3)
+
+
+@kernel
+def batch_of(job, number):
+    """Return (first row, rows) of a step's batch; an epoch's last batch may be short."""
+    start = (number % ((job[ROWS] + job[BATCH] - 1) // job[BATCH])) * job[BATCH]
+    return start, min(job[BATCH], job[ROWS] - start)
+
+
+@kernel
+def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
+    """Copy a worker's rows of a step's shuffled batch into the workspace; steps alternate between two places."""
+    start, m = batch_of(job, number)
+    first, last = share(m, worker, n_workers, 1), share(m, worker + 1, n_workers, 1)
+    side = number % 2
+    place = job[INPUT] + side * job[BATCH] * job[INPUT_LD]
+    copy_rows(X, job[FEATURES], order, start, first, last, work, place, job[INPUT_LD], job[FEATURES])
+    if labels.size > 0:
+        place = job[LABELS] + side * (job[BATCH] + 16)
+        for r in range(first, last):
+            work[place + r] = labels[order[start + r]]
+    if targets.size > 0:
+        n = targets.size // job[ROWS]
+        place = job[TARGETS] + side * job[BATCH] * job[TARGETS_LD]
+        copy_rows(targets, n, order, start, first, last, work, place, job[TARGETS_LD], n)
+
+
+@kernel
+def note(job, tally, history, losses, hits, m, penalised, number):
+    """Add a step to the running sums and write the epoch's row at its end; return whether the loss is finite."""
+    total = sum_rows(losses, m)
+    if not np.isfinite(total + penalised):
+        tally[BAD_STEP] = number
+        return False
+    tally[LOSS_SUM] += total
+    tally[HITS] += sum_rows(hits, m)
+    tally[PENALTY_SUM] += penalised * m
+    tally[SEEN] += m
+    steps = (job[ROWS] + job[BATCH] - 1) // job[BATCH]
+    if (number + 1) % steps == 0:
+        row = (number + 1) // steps - 1 - tally_epoch(job, steps)
+        history[row, EPOCH_LOSS] = (tally[LOSS_SUM] + tally[PENALTY_SUM]) / tally[SEEN]
+        history[row, EPOCH_ACCURACY] = tally[HITS] / tally[SEEN]
+        history[row, EPOCH_PENALTY] = tally[PENALTY_SUM] / tally[SEEN]
+        tally[LOSS_SUM], tally[HITS], tally[PENALTY_SUM], tally[SEEN] = 0.0, 0.0, 0.0, 0.0
+    tally[DONE] += 1.0
+    return True
+
+
+@kernel
+def tally_epoch(job, steps):
+    """Return the epoch that a chunk begins in: the history's first row is its."""
+    return job[FIRST_STEP] // steps
+
+
+@kernel
+def chunk_worker(
+    X, labels, targets, order, params, s1, s2, s3, work, losses, hits, plan, factors, scalars, job, smoothing,
+    sync, tally, history, worker, n_workers,
+):  # fmt: skip
+    """Run one worker through all steps of a chunk."""
+    if not gather(sync, n_workers):
+        return
+    met = 0
+    ops = plan.shape[0]
+    last_op, first_dense = ops - 1, job[FIRST_DENSE]
+    n_out = plan[last_op, N_OUT]
+    shuffle, soft, features = job[SHUFFLE] != 0, job[SOFT] != 0, job[FEATURES]
+    steps = (job[ROWS] + job[BATCH] - 1) // job[BATCH]
+    s_at = job[SCRATCH] + worker * job[PART]
+    block_at = s_at + job[BLOCK]
+    seed = job[SEED]
+    z_at, z_ld, d_at = plan[last_op, OUT], plan[last_op, LD], plan[last_op, GRAD]
+    for s in range(job[STEPS]):
+        number = job[FIRST_STEP] + s
+        start, m = batch_of(job, number)
+        if shuffle and (s == 0 or number % steps == 0):
+            if worker == 0 and job[ORDER_EPOCH] != number // steps:
+                permutation(order, seed, number // steps)
+                job[ORDER_EPOCH] = number // steps
+            met += 1
+            barrier(sync, n_workers, met)
+            fetch(X, labels, targets, order, job, number, work, worker, n_workers)
+            met += 1
+            barrier(sync, n_workers, met)
+        side = number % 2
+        x_at = job[INPUT] + side * job[BATCH] * job[INPUT_LD]
+
+        for o in range(ops):
+            if o > 0:
+                operate(
+                    plan, factors, o, work, plan[o - 1, OUT], plan[o - 1, LD], params, work, 0, m, True, seed, number,
+                    work, s_at, worker, n_workers,
+                )  # fmt: skip
+            elif shuffle:
+                operate(
+                    plan, factors, o, work, x_at, job[INPUT_LD], params, work, 0, m, True, seed, number,
+                    work, s_at, worker, n_workers,
+                )  # fmt: skip
+            else:
+                operate(
+                    plan, factors, o, X, start * features, features, params, work, 0, m, True, seed, number,
+                    work, s_at, worker, n_workers,
+                )  # fmt: skip
+            met += 1
+            barrier(sync, n_workers, met)
+
+        first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
+        if shuffle:
+            loss_part(
+                job[LOSS], work, z_at, z_ld, work, job[LABELS] + side * (job[BATCH] + 16), work,
+                job[TARGETS] + side * job[BATCH] * job[TARGETS_LD], job[TARGETS_LD], soft, smoothing,
+                work, d_at, z_ld, losses, hits, first, last, n_out, 1.0 / m, work, s_at,
+            )  # fmt: skip
+        else:
+            loss_part(
+                job[LOSS], work, z_at, z_ld, labels, start, targets, start * n_out, n_out, soft, smoothing,
+                work, d_at, z_ld, losses, hits, first, last, n_out, 1.0 / m, work, s_at,
+            )  # fmt: skip
+        if plan[last_op, KIND] == DENSE and plan[last_op, ACTIVATE] != LINEAR:
+            at = first * z_ld
+            derive_part(
+                work, d_at + at, z_ld, work, z_at + at, z_ld, work, d_at + at, z_ld, last - first, n_out,
+                plan[last_op, ACTIVATE],
+            )  # fmt: skip
+        penalised = penalty(plan, factors, params) if worker == 0 else 0.0
+        met += 1
+        barrier(sync, n_workers, met)
+
+        for o in range(last_op, first_dense - 1, -1):
+            if o > first_dense:
+                backward(plan, factors, o, params, work, m, seed, number, work, s_at, worker, n_workers)
+                met += 1
+                barrier(sync, n_workers, met)
+            if plan[o, KIND] == DENSE:
+                if o > 0:
+                    learn(
+                        plan, factors, o, work, plan[o - 1, OUT], plan[o - 1, LD], params, s1, s2, s3, work, m,
+                        job[OPTIMIZER], scalars[s], work, s_at, block_at, worker, n_workers,
+                    )  # fmt: skip
+                elif shuffle:
+                    learn(
+                        plan, factors, o, work, x_at, job[INPUT_LD], params, s1, s2, s3, work, m,
+                        job[OPTIMIZER], scalars[s], work, s_at, block_at, worker, n_workers,
+                    )  # fmt: skip
+                else:
+                    learn(
+                        plan, factors, o, X, start * features, features, params, s1, s2, s3, work, m,
+                        job[OPTIMIZER], scalars[s], work, s_at, block_at, worker, n_workers,
+                    )  # fmt: skip
+        if worker == 0:
+            note(job, tally, history, losses, hits, m, penalised, number)
+        if shuffle and s + 1 < job[STEPS] and (number + 1) % steps != 0:
+            fetch(X, labels, targets, order, job, number + 1, work, worker, n_workers)
+        met += 1
+        barrier(sync, n_workers, met)
+        if tally[BAD_STEP] >= 0.0:
+            return
+
+
+@kernel
+def run_chunk(
+    X, labels, targets, order, params, s1, s2, s3, work, losses, hits, plan, factors, scalars, job, smoothing,
+    sync, tally, history, n_workers,
+):  # fmt: skip
+    """Train for `job[STEPS]` steps: gather the batch, forward, loss, backward, update.
+
+    Parameters
+    ----------
+    X : (rows · features,) array of T, read
+        Samples, one after the other.
+    labels : (rows,) array of T, read
+        Class numbers held in T, or empty.
+    targets : (rows · outputs,) array of T, read
+        Target values or probabilities, or empty.
+    order : (rows,) array of int64, written
+        The epoch's shuffled order; unused where ``job[SHUFFLE]`` is 0.
+    params, s1, s2, s3 : 1-D arrays of T, updated
+        All parameters, and the optimiser's state (empty where it keeps none).
+    work : 1-D array of T, written
+        Activations, gradients, scratch.
+    losses, hits : (batch,) arrays of T, written
+        Each row's loss, and 1 where its class is right.
+    plan : (operations, COLUMNS) array of int64, read
+    factors : (operations, FACTORS) array of float64, read
+    scalars : (steps, 8) array of float64, read
+        The optimiser's numbers for each step.
+    job : (JOB,) array of int64, read
+        Sizes and places. ``job[ORDER_EPOCH]`` is written: the epoch that `order` is of.
+    smoothing : float
+        Label smoothing.
+    sync : (sync.SIZE,) array of int64, zero, written
+        If ``sync[ABANDONED]`` is set afterwards, the workers could not run at once and nothing was done.
+    tally : (TALLY,) array of float64, updated
+        Running sums; ``tally[DONE]`` counts steps; ``tally[BAD_STEP]``, -1 before, is the step whose loss was not
+        finite, where the chunk ended.
+    history : (epochs, 3) array of float64, written
+        Loss, accuracy and penalty of each epoch that ends in this chunk, from the epoch it begins in.
+    n_workers : int
+        Parallel over workers, each of which runs all steps and meets the others at barriers.
+    """
+    for worker in prange(n_workers):
+        chunk_worker(
+            X, labels, targets, order, params, s1, s2, s3, work, losses, hits, plan, factors, scalars, job, smoothing,
+            sync, tally, history, np.int64(worker), n_workers,
+        )  # fmt: skip
+
+
+@kernel
+def forward_block(X, row, m, features, params, work, base, plan, factors, s_at):
+    """Take `m` rows of `X` through the network within one worker's part of the workspace."""
+    operate(
+        plan, factors, 0, X, row * features, features, params, work, base, m, False, 0, 0, work, s_at, 0, 1
+    )
+    for o in range(1, plan.shape[0]):
+        operate(
+            plan, factors, o, work, base + plan[o - 1, OUT], plan[o - 1, LD], params, work, base, m, False, 0, 0,
+            work, s_at, 0, 1,
+        )  # fmt: skip
+
+
+@kernel
+def predict(X, params, work, plan, factors, block, scratch_at, part, out, n_workers):
+    """Network outputs of all rows, `block` rows at a time.
+
+    Parameters
+    ----------
+    X : (rows · features,) array of T, read
+    params : 1-D array of T, read
+    work : 1-D array of T, written
+        `part` elements for each worker, scratch at `scratch_at` in each.
+    plan, factors : as in `run_chunk`
+    block : int
+        Rows that the plan's buffers hold.
+    scratch_at, part : int
+        Layout of a worker's part of `work`.
+    out : (rows · outputs,) array of T, written
+    n_workers : int
+        Parallel over blocks of rows; a row's outputs do not depend on the block it is in.
+    """
+    ops, features = plan.shape[0], plan[0, 1]
+    n = plan[ops - 1, N_OUT]
+    rows = out.size // n
+    step = lanes(out)
+    for worker in prange(n_workers):
+        w = np.int64(worker)
+        base = w * part
+        for row in range(share(rows, w, n_workers, 6), share(rows, w + 1, n_workers, 6), block):
+            m = min(block, share(rows, w + 1, n_workers, 6) - row)
+            forward_block(X, row, m, features, params, work, base, plan, factors, base + scratch_at)
+            for r in range(m):
+                at = base + plan[ops - 1, OUT] + r * plan[ops - 1, LD]
+                for j in range(0, n, step):
+                    store_n(out, (row + r) * n + j, load_n(work, at + j, n - j), n - j)
+
+
+@kernel
+def evaluate(
+    X, labels, targets, params, work, plan, factors, block, scratch_at, part, loss, soft, smoothing,
+    losses, hits, n_workers,
+):  # fmt: skip
+    """Loss and correctness of all rows, `block` rows at a time.
+
+    Parameters
+    ----------
+    X, labels, targets, plan, factors : as in `run_chunk`
+    params, work, block, scratch_at, part : as in `predict`
+    loss : int
+        The loss's number; `soft` and `smoothing` as in `losses.softmax_cross_entropy`.
+    losses, hits : (rows,) arrays of T, written
+    n_workers : int
+        Parallel over blocks of rows.
+    """
+    ops, features = plan.shape[0], plan[0, 1]
+    n = plan[ops - 1, N_OUT]
+    rows = losses.size
+    for worker in prange(n_workers):
+        w = np.int64(worker)
+        base = w * part
+        for row in range(share(rows, w, n_workers, 16), share(rows, w + 1, n_workers, 16), block):
+            m = min(block, share(rows, w + 1, n_workers, 16) - row)
+            forward_block(X, row, m, features, params, work, base, plan, factors, base + scratch_at)
+            loss_part(
+                loss, work, base + plan[ops - 1, OUT], plan[ops - 1, LD], labels, row, targets, row * n, n,
+                soft, smoothing, work, base + plan[ops - 1, GRAD], plan[ops - 1, LD],
+                losses[row:], hits[row:], 0, m, n, 1.0, work, base + scratch_at,
+            )  # fmt: skip

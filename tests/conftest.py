@@ -1,0 +1,21 @@
+"""What every test shares. pytest loads this file before any test module, and so before Numba."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Numba reads this once, on import: four threads can then be asked for on a machine with two cores.
+os.environ.setdefault("NUMBA_NUM_THREADS", "4")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist_path() -> Path:
+    """Path of the real Fashion-MNIST file; the test is skipped where there is none."""
+    folder = Path(os.environ.get("FASTNN_DATA_DIR") or REPOSITORY.parent / "shared" / "data")
+    path = folder / "fashion_mnist.npz"
+    if not path.is_file():
+        pytest.skip("fashion_mnist.npz is not here: set FASTNN_DATA_DIR to its folder")
+    return path
