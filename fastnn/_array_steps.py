@@ -11,12 +11,13 @@ Array = npt.NDArray[Any]
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
-# Of the ways tried, isfinite over blocks is the fastest (20 GB/s; a sum 16, minimum and maximum 19): the mask of a
-# block stays in the cache, and a large array is not matched by an equally large mask.
+# Of the ways tried, isfinite over blocks is the fastest (20 GB/s; a sum 16, minimum and maximum 19): the
+# mask of a block stays in the cache, and a large array is not matched by an equally large mask.
 _BLOCK = 131_072
 _REMEDIES = {
-    "O": "convert it with np.asarray({name}, dtype=np.float64), a data frame with {name}.to_numpy(dtype=np.float64)",
-    "U": "turn text into numbers first, for example with np.unique(column, return_inverse=True)[1] for categories",
+    "O": "convert it with np.asarray({name}, dtype=np.float64), "
+    "a data frame with {name}.to_numpy(dtype=np.float64)",
+    "U": "turn text into numbers first, categories say with np.unique(column, return_inverse=True)[1]",
     "M": "turn dates into numbers first, for example ({name} - start) / np.timedelta64(1, 's')",
     "m": "turn time spans into numbers first, for example {name} / np.timedelta64(1, 's')",
     "c": "pass {name}.real, or np.hstack([{name}.real, {name}.imag])",
@@ -45,13 +46,13 @@ def plain(value: object, name: str, labels: bool = False) -> Array:
     kind = array.dtype.kind
     if kind not in "biuf":
         if kind == "O" and array.ndim == 0:
-            raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}: pass a NumPy array")
+            raise TypeError(
+                f"{name} must be an array of numbers, got {type(value).__name__}: pass a NumPy array"
+            )
         remedy = _REMEDIES.get(kind, _REMEDIES["V"])
         if labels and kind in "OUST":
             remedy = "number the classes from 0, for example with " + ENCODE
-        raise TypeError(
-            f"{name} must hold numbers, got dtype {array.dtype}: {remedy.format(name=name)}"
-        )
+        raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}: {remedy.format(name=name)}")
     return array
 
 

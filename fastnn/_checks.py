@@ -89,7 +89,9 @@ def check_positive_int(value: object, name: str, low: int = 1) -> int:
 def check_choice(value: object, name: str, choices: Sequence[str]) -> str:
     """Return `value` if it is one of the strings in `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}: pass one of them")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}: pass one of them"
+        )
     return value
 
 
@@ -108,3 +110,10 @@ def check_seed(value: object, name: str = "seed") -> int | None:
     if number > LARGEST_SEED:
         raise ValueError(f"{name} must be from 0 to 2**63 - 1, got {number}: pass an int in that range")
     return number
+
+
+def check_name(value: object, name: str = "name") -> str | None:
+    """Return `value` if it is a string that is not empty, or None."""
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise TypeError(f"{name} must be a string that is not empty, or None, got {value!r}: pass 'hidden', say")

@@ -62,7 +62,12 @@ class Activation(Layer):
         dy = as_gradient(dvalues, y.shape, y.dtype)
         dx = np.empty_like(y)
         threads.run(
-            activations.activation_backward, 3.0 * y.size, dy.reshape(-1), y.reshape(-1), dx.reshape(-1), self.code
+            activations.activation_backward,
+            3.0 * y.size,
+            dy.reshape(-1),
+            y.reshape(-1),
+            dx.reshape(-1),
+            self.code,
         )
         self.dinputs = dx
         return dx

@@ -30,6 +30,7 @@ from fastnn._checks import (
     check_choice,
     check_flag,
     check_fraction,
+    check_name,
     check_number,
     check_positive_int,
     check_seed,
@@ -46,10 +47,12 @@ __all__ = [
     "check_choice",
     "check_flag",
     "check_fraction",
+    "check_name",
     "check_number",
     "check_positive_int",
     "check_seed",
 ]
+
 
 def as_inputs(
     X: object,
@@ -123,7 +126,9 @@ def as_inputs(
     return result
 
 
-def as_gradient(dvalues: object, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "dvalues") -> Array:
+def as_gradient(
+    dvalues: object, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "dvalues"
+) -> Array:
     """Return `dvalues` as a kernel reads it, with exactly `shape` and `dtype`; NaN is let through.
 
     Raises
@@ -269,11 +274,13 @@ def as_class_targets(
     if labels is not None:
         return labels, nothing
     targets = as_targets(array, n, classes, dtype, name)
-    wrong = np.flatnonzero((targets < 0).any(axis=1) | (abs(targets.sum(axis=1, dtype=np.float64) - 1) > 1e-4))
+    wrong = np.flatnonzero(
+        (targets < 0).any(axis=1) | (abs(targets.sum(axis=1, dtype=np.float64) - 1) > 1e-4)
+    )
     if wrong.size:
         raise ValueError(
-            f"{name} must hold class numbers, one-hot rows or probabilities that add up to 1 in each row, got "
-            f"{array[wrong[0]]} at row {wrong[0]}: divide each row by its sum, or pass class numbers"
+            f"{name} must hold class numbers, one-hot rows or probabilities that add up to 1 in each row, "
+            f"got {array[wrong[0]]} at row {wrong[0]}: divide each row by its sum, or pass class numbers"
         )
     return np.empty(0, np.int64), targets
 

@@ -1,4 +1,4 @@
-"""What layers, losses, optimisers and initialisers have in common: their configuration; and what a layer is."""
+"""What layers, losses, optimisers and initialisers share, their configuration; and what a layer is."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class Configurable:
         name = arguments.pop("type", None)
         if not isinstance(name, str) or name not in known:
             raise ValueError(
-                f"config['type'] must be one of {sorted(known)}, got {name!r}: pass what get_config() returned"
+                f"config['type'] must be one of {sorted(known)}, got {name!r}: "
+                "pass what get_config() returned"
             )
         try:
             return known[name](**arguments)

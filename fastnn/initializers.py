@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Mapping
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
@@ -104,7 +104,10 @@ class GlorotUniform(Initializer):
 
 @final
 class GlorotNormal(Initializer):
-    """Normal with standard deviation sqrt(2 / (inputs + outputs)), not truncated; source as `GlorotUniform`."""
+    """Normal with standard deviation sqrt(2 / (inputs + outputs)), not truncated.
+
+    Source as `GlorotUniform`.
+    """
 
     def draw(self, out: Values, shape: tuple[int, ...], seed: int, index: int) -> None:
         """Fill `out`."""
@@ -208,5 +211,7 @@ def as_initializer(value: object, name: str = "initializer") -> Initializer:
             "fastnn.initializers.Normal(scale=0.01)"
         )
     if value not in _NAMES:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, _NAMES))}, got {value!r}: pass one of them")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, _NAMES))}, got {value!r}: pass one of them"
+        )
     return _NAMES[value]()

@@ -1,4 +1,4 @@
-"""Layers with parameters or random masks: `Dense` and `Dropout`. (Activations have a file of their own.)
+"""Layers with parameters or random masks: `Dense` and `Dropout`; activations have a file of their own.
 
 Every class has the same parts in the same order: making it, forward, backward, what it learns.
 """
@@ -18,6 +18,7 @@ from fastnn.arrays import (
     as_inputs,
     as_parameter,
     check_fraction,
+    check_name,
     check_number,
     check_positive_int,
     check_seed,
@@ -100,7 +101,7 @@ class Dense(Layer):
         self.bias_l1 = check_number(bias_l1, "bias_l1")
         self.bias_l2 = check_number(bias_l2, "bias_l2")
         self.seed = check_seed(seed)
-        self.name = _checked_name(name)
+        self.name = check_name(name)
         self.inputs = self.output = self.dinputs = None
         self.dweights: Array | None = None
         self.dbiases: Array | None = None
@@ -192,7 +193,10 @@ class Dense(Layer):
         work = 2.0 * x.size * self.n_outputs
         threads.run(gemm.dense_backward_weights, work, x, dz, dw, db, scratch)
         threads.run(gemm.dense_backward_inputs, work, dz, w, dx, scratch)
-        for grad, param, l1, l2 in ((dw, w, self.weight_l1, self.weight_l2), (db, b, self.bias_l1, self.bias_l2)):
+        for grad, param, l1, l2 in (
+            (dw, w, self.weight_l1, self.weight_l2),
+            (db, b, self.bias_l1, self.bias_l2),
+        ):
             if l1 or l2:
                 flat, value = grad.reshape(-1), param.reshape(-1)
                 threads.run(penalties.add_gradient, 5.0 * grad.size, flat, value, float(l1), float(l2))
@@ -215,7 +219,7 @@ class Dense(Layer):
         return {"weights": self.dweights, "biases": self.dbiases}
 
     def penalty(self) -> float:
-        """Return ``weight_l1 * sum(abs(weights)) + weight_l2 * sum(weights**2)`` and the same of the biases."""
+        """Return ``weight_l1 * sum(abs(weights)) + weight_l2 * sum(weights**2)``, and likewise of the biases."""
         if not (self.weight_l1 or self.weight_l2 or self.bias_l1 or self.bias_l2):
             return 0.0
         weights, biases = self._ordered()
@@ -229,8 +233,8 @@ class Dense(Layer):
 class Dropout(Layer):
     """While training, set each input to 0 with probability `rate` and divide the others by ``1 - rate``.
 
-    The masks depend on the seed, the layer's place in the model and the number of the pass alone. Srivastava et
-    al., "Dropout: a simple way to prevent neural networks from overfitting", 2014, in its inverted form.
+    The masks depend on the seed, the layer's place in the model and the number of the pass alone. Srivastava
+    et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014, in its inverted form.
 
     Parameters
     ----------
@@ -259,3 +263,74 @@ class Dropout(Layer):
     >>> sorted(set(dropout.forward(np.ones((10, 10))).ravel().tolist()))
     [0.0, 2.0]
     """
+
+    def __init__(self, rate: float, seed: int | None = None, name: str | None = None) -> None:
+        self.rate = check_fraction(rate, "rate")
+        self.seed = check_seed(seed)
+        self.name = check_name(name)
+        self.inputs = self.output = self.dinputs = None
+        self.passes = 0
+        self._key = secrets.randbits(63) if self.seed is None else self.seed
+        self._stream = 0
+        self._mask: tuple[int, int, int] | None = None
+
+    def initialize(self, seed: int, index: int) -> None:
+        """Take the masks from a model's seed, unless the layer has its own, and from the first one on.
+
+        Parameters
+        ----------
+        seed : int
+            From 0 to 2**63 - 1.
+        index : int
+            The layer's place in the model, from 0.
+        """
+        self.draw_from(seed if self.seed is None else self.seed, index, 0)
+
+    def draw_from(self, seed: int, stream: int, passes: int) -> None:
+        """Let the next training pass have mask number `passes` of a seed's stream, and so on from there."""
+        self._key, self._stream, self.passes = seed, stream, passes
+
+    def forward(self, inputs: Any, training: bool = True) -> Array:
+        """Return the inputs with some dropped, or all of them if not `training`.
+
+        Parameters
+        ----------
+        inputs : array_like
+            Shape (samples, features).
+        training : bool
+            Whether to draw a mask.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `inputs` holds anything but numbers or is not 2-D; nothing is changed.
+        """
+        x = as_inputs(inputs, "inputs", allow_empty=True, finite=False)
+        mask = (self._key, self._stream, self.passes) if training else None
+        y = self._masked(dropout.dropout_forward, x, mask)
+        self.inputs, self.output, self._mask = x, y, mask
+        self.passes += int(training)
+        return y
+
+    def _masked(self, kernel: Any, x: Array, mask: tuple[int, int, int] | None) -> Array:
+        if mask is None:
+            return x.copy()
+        y = np.empty_like(x)
+        threads.run(kernel, 5.0 * x.size, x, y, float(self.rate), *mask)
+        return y
+
+    def backward(self, dvalues: Any) -> Array:
+        """Return `dvalues` through the mask of the last `forward`.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` yet.
+        TypeError, ValueError
+            If `dvalues` holds anything but numbers or has not the shape of the output.
+        """
+        y = as_inputs(self._last(self.output), "output", allow_empty=True, finite=False)
+        self.dinputs = self._masked(
+            dropout.dropout_backward, as_gradient(dvalues, y.shape, y.dtype), self._mask
+        )
+        return self.dinputs

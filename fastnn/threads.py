@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numba
 
 SERIAL_WORK = 3.0e5
 """Operations below which one thread is as fast as two (a parallel call costs about 2 µs from Python)."""
+
+STEP_WORK = 1.5e6
+"""Operations of a training step below which a further worker does not pay for its barriers."""
+
 
 _limit: int | None = None
 _forked = False
@@ -131,5 +134,3 @@ def run(kernel: Any, work: float, *args: Any) -> None:
     """Call `kernel(*args, n_workers)` with as many workers as `work` deserves."""
     call(kernel, workers(work), *args)
 
-
-Runner = Callable[..., None]

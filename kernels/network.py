@@ -147,8 +147,10 @@ def penalty(plan, factors, params):
     for o in range(plan.shape[0]):
         if plan[o, KIND] == DENSE:
             w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
+            weights, biases = 0.0, 0.0
             if w1 > 0.0 or w2 > 0.0:
-                total += block_value(params, plan[o, WEIGHTS], plan[o, N_IN] * plan[o, N_OUT], w1, w2)
+                weights = block_value(params, plan[o, WEIGHTS], plan[o, N_IN] * plan[o, N_OUT], w1, w2)
             if b1 > 0.0 or b2 > 0.0:
-                total += block_value(params, plan[o, BIASES], plan[o, N_OUT], b1, b2)
+                biases = block_value(params, plan[o, BIASES], plan[o, N_OUT], b1, b2)
+            total += weights + biases
     return total

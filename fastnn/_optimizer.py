@@ -1,0 +1,278 @@
+"""What every optimiser has in common; `fastnn.optimizers` holds the kinds and is the public name."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self, final, runtime_checkable
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import threads
+from fastnn.arrays import Array, as_parameter, check_number, check_positive_int
+from fastnn.base import Configurable, Layer
+from fastnn.kernels import optim
+
+Rates = npt.NDArray[np.float64]
+N_SCALARS = 8
+_BLOCK = 64
+
+
+@runtime_checkable
+class _ScheduleLike(Protocol):
+    """What an optimiser asks of a schedule; the kinds are in `fastnn.schedules`."""
+
+    def __call__(self, step: int) -> float: ...
+
+    def values(self, first_step: int, count: int) -> Rates: ...
+
+
+LearningRate = float | _ScheduleLike
+
+
+def powers(base: float, first: int, count: int) -> Rates:
+    """Return ``base ** n`` for `count` whole n from `first` on, of the same bits however they are asked for.
+
+    NumPy's power may differ in the last bit between a vector's body and its tail, and one call of ``math.pow``
+    for each n would be felt beside a small network's step. So n is cut in two, and a product of two table
+    entries, rounded once, joins the parts.
+    """
+    exponents = np.arange(first, first + count)
+    high, low = exponents // _BLOCK, exponents % _BLOCK
+    start = first // _BLOCK
+    stop = (first + max(count, 1) - 1) // _BLOCK + 1
+    coarse = np.array([math.pow(base, _BLOCK * i) for i in range(start, stop)])
+    fine = np.array([math.pow(base, i) for i in range(_BLOCK)])
+    return coarse[high - start] * fine[low]
+
+
+class Optimizer(Configurable, abc.ABC):
+    """Base class: ``update(*layers)`` once a step.
+
+    Parameters
+    ----------
+    learning_rate : float or schedule
+        A number, at least 0, or an object of `fastnn.schedules`. It may be assigned anew at any time.
+
+    Attributes
+    ----------
+    step : int
+        How many steps were done.
+    current_learning_rate : float
+        The rate of the last step done, or of the first one if there was none.
+    kind : int
+        The kernel's number of this optimiser.
+    n_slots : int
+        How many arrays of state each parameter has.
+    """
+
+    def __init__(self, learning_rate: LearningRate) -> None:
+        self.learning_rate = _checked_rate(learning_rate)
+        self.step = 0
+        self._state: WeakKeyDictionary[Any, dict[str, tuple[Array, ...]]] = WeakKeyDictionary()
+
+    @property
+    @abc.abstractmethod
+    def kind(self) -> int:
+        """The kernel's number of this optimiser."""
+
+    @abc.abstractmethod
+    def _columns(self, rates: Rates, first_step: int) -> Sequence[Any]:
+        """Return the columns of `scalars`: numbers, or arrays as long as `rates`."""
+
+    @property
+    def n_slots(self) -> int:
+        """How many arrays of state each parameter has."""
+        return int(optim.SLOTS[self.kind])
+
+    @property
+    def current_learning_rate(self) -> float:
+        """The rate of the last step done, or of the first one if there was none."""
+        return float(self._rates(max(self.step - 1, 0), 1)[0])
+
+    def _rates(self, first_step: int, count: int) -> Rates:
+        rate = _checked_rate(self.learning_rate)
+        if isinstance(rate, float):
+            return np.full(count, rate)
+        rates = np.asarray(rate.values(first_step, count), dtype=np.float64)
+        if rates.shape != (count,) or not (np.isfinite(rates) & (rates >= 0.0)).all():
+            raise ValueError(
+                f"learning_rate must give {count} finite rates of at least 0 from step {first_step} on, got "
+                f"{rates}: mend the values() of {type(rate).__name__}"
+            )
+        return rates
+
+    @final
+    def scalars(self, first_step: int, count: int) -> Rates:
+        """Return the numbers that the kernel needs for `count` steps in a row.
+
+        Parameters
+        ----------
+        first_step : int
+            The first step, at least 0.
+        count : int
+            How many steps, at least 0.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (count, 8), float64; each row has the same bits however many are asked for. What the
+            columns mean is said in ``fastnn.kernels.optim.update``.
+
+        Examples
+        --------
+        >>> from fastnn.optimizers import RMSprop
+        >>> RMSprop(0.5, rho=0.75).scalars(0, 1)[0, :3]
+        array([0.5 , 0.75, 0.25])
+        """
+        first_step = check_positive_int(first_step, "first_step", 0)
+        count = check_positive_int(count, "count", 0)
+        table = np.zeros((count, N_SCALARS))
+        for column, values in enumerate(self._columns(self._rates(first_step, count), first_step)):
+            table[:, column] = values
+        return table
+
+    def slots(self, owner: object, name: str, array: Array) -> tuple[Array, ...]:
+        """Return the state of a parameter: `n_slots` arrays of its shape and dtype.
+
+        They are zero at first, cast if the parameter's dtype has changed, and zero again if its shape has.
+        State is kept as long as its owner lives.
+
+        Parameters
+        ----------
+        owner : object
+            The layer that owns the parameter.
+        name : str
+            The parameter's short name.
+        array : numpy.ndarray
+            The parameter.
+        """
+        known = self._state.setdefault(owner, {})
+        kept = known.get(name, ())
+        slots = []
+        for i in range(self.n_slots):
+            if i < len(kept) and kept[i].shape == array.shape:
+                slots.append(as_parameter(kept[i], array.shape, array.dtype, f"state of {name}"))
+            else:
+                slots.append(np.zeros(array.shape, array.dtype))
+        known[name] = tuple(slots)
+        return known[name]
+
+    def bind(self, owner: object, name: str, arrays: Sequence[Array]) -> None:
+        """Let `arrays`, `n_slots` of them, be the state of a parameter from now on; they are not copied."""
+        if len(arrays) != self.n_slots:
+            raise ValueError(
+                f"arrays must be {self.n_slots} for {type(self).__name__}, got {len(arrays)}: "
+                "pass as many as n_slots says"
+            )
+        self._state.setdefault(owner, {})[name] = tuple(arrays)
+
+    def reset(self) -> None:
+        """Forget all state and count steps from 0 again."""
+        self.step = 0
+        self._state = WeakKeyDictionary()
+
+    def update(self, *layers: Layer) -> None:
+        """Do one step: change the parameters of all `layers`, in place, by their gradients.
+
+        Layers without parameters are passed over. All that is to be learnt in a step belongs in one call,
+        because it counts as one step.
+
+        Raises
+        ------
+        RuntimeError
+            If a layer has no gradients yet.
+        ValueError
+            If a gradient has not its parameter's shape. Nothing has changed then.
+        """
+        parts = [part for layer in layers for part in _parts(layer)]
+        row = self.scalars(self.step, 1)[0]
+        for owner, name, param, grad in parts:
+            ordered = as_parameter(param, param.shape, None, name)
+            slots = [slot.reshape(-1) for slot in self.slots(owner, name, ordered)]
+            slots += [np.empty(0, ordered.dtype)] * (3 - len(slots))
+            flat_grad = as_parameter(grad, ordered.shape, ordered.dtype, f"gradient of {name}").reshape(-1)
+            work = 8.0 * ordered.size
+            threads.run(optim.update, work, self.kind, ordered.reshape(-1), flat_grad, *slots, row)
+            if ordered is not param:
+                param[...] = ordered
+        self.step += 1
+
+    def get_config(self) -> dict[str, Any]:
+        """Return ``"type"`` and the constructor's arguments, a schedule as its own configuration."""
+        return super().get_config()
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], schedule_from: Callable[[Mapping[str, Any]], Any] | None = None
+    ) -> Self:
+        """Build the optimiser that `get_config` described; steps and state are no part of it.
+
+        Parameters
+        ----------
+        config : Mapping
+            What `get_config` returned.
+        schedule_from : callable, optional
+            What turns a schedule's configuration into a schedule: ``fastnn.schedules.Schedule.from_config``.
+
+        Raises
+        ------
+        ValueError
+            If the configuration does not fit.
+
+        Examples
+        --------
+        >>> from fastnn.optimizers import Adam, Optimizer
+        >>> from fastnn.schedules import InverseTimeDecay, Schedule
+        >>> config = Adam(InverseTimeDecay(0.1, decay=0.01)).get_config()
+        >>> Optimizer.from_config(config, Schedule.from_config).learning_rate
+        InverseTimeDecay(learning_rate=0.1, decay=0.01)
+        """
+        arguments = dict(config)
+        rate = arguments.get("learning_rate")
+        if isinstance(rate, Mapping):
+            if schedule_from is None:
+                raise ValueError(
+                    "config['learning_rate'] describes a schedule: pass schedule_from=Schedule.from_config"
+                )
+            arguments["learning_rate"] = schedule_from(rate)
+        return super().from_config(arguments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weak references can be neither pickled nor copied: layers and their state travel as pairs.
+        return {**self.__dict__, "_state": list(self._state.items())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._state = WeakKeyDictionary(state["_state"])
+
+
+def _checked_rate(value: Any) -> Any:
+    """Return a number as a float, a schedule as it is."""
+    if not isinstance(value, type) and isinstance(value, _ScheduleLike):
+        return value
+    try:
+        return check_number(value, "learning_rate")
+    except TypeError:
+        given = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(
+            f"learning_rate must be a number or a schedule, got {given}: pass a float such as 0.1, or an "
+            "object of fastnn.schedules such as InverseTimeDecay(1.0, decay=1e-3)"
+        ) from None
+
+
+def _parts(layer: Layer) -> list[tuple[Layer, str, Array, Array]]:
+    """Return (layer, name, parameter, gradient) of all that a layer has to learn, checked."""
+    parts = []
+    gradients = layer.gradients()
+    for name, param in layer.parameters().items():
+        grad = gradients.get(name)
+        if grad is None:
+            raise RuntimeError(
+                f"{type(layer).__name__} has no gradient of its {name}: call forward() and backward() first"
+            )
+        parts.append((layer, name, param, as_parameter(grad, param.shape, None, f"gradient of {name}")))
+    return parts

@@ -1,0 +1,325 @@
+"""Networks lowered to flat buffers and a plan of integers, and the calls that run them compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastnn import threads
+from fastnn.activations import Activation, Linear, Softmax
+from fastnn.arrays import Array
+from fastnn.base import Layer
+from fastnn.kernels import gemm, losses, network, sync, train
+from fastnn.layers import Dense, Dropout
+
+_LINE = 16  # elements between buffers' starts: a cache line of float32
+_PREDICT_ROWS = 96
+
+
+class Operation(NamedTuple):
+    """One row of a plan: a layer, with the activation that follows it where it is a dense one."""
+
+    kind: int
+    n_in: int
+    n_out: int
+    activation: int
+    layer: Layer
+    place: int
+
+
+def lower(layers: Sequence[Layer]) -> list[Operation] | None:
+    """Return the operations that stand for `layers`, or None if one of them is not fastnn's own.
+
+    The layers' widths must fit each other, and one at least must be dense.
+    """
+    operations: list[Operation] = []
+    width = next((layer.n_inputs for layer in layers if layer.n_inputs is not None), None)
+    for place, layer in enumerate(layers):
+        if width is None:
+            return None
+        if isinstance(layer, Dense):
+            operations.append(
+                Operation(network.DENSE, width, layer.n_outputs, gemm.LINEAR, layer, place)
+            )
+            width = layer.n_outputs
+        elif isinstance(layer, Linear):
+            continue
+        elif isinstance(layer, Activation) and type(layer).__module__ == "fastnn.activations":
+            last = operations[-1] if operations else None
+            if last is not None and last.kind == network.DENSE and last.activation == gemm.LINEAR:
+                operations[-1] = last._replace(activation=layer.code)
+            else:
+                operations.append(Operation(network.ACTIVATION, width, width, layer.code, layer, place))
+        elif isinstance(layer, Softmax):
+            operations.append(Operation(network.SOFTMAX, width, width, gemm.LINEAR, layer, place))
+        elif isinstance(layer, Dropout):
+            operations.append(Operation(network.DROPOUT, width, width, gemm.LINEAR, layer, place))
+        else:
+            return None
+    return operations
+
+
+def work_of(operations: Sequence[Operation], rows: int) -> float:
+    """Return the floating-point operations of one training step."""
+    dense = [o for o in operations if o.kind == network.DENSE]
+    first = 2.0 * dense[0].n_in * dense[0].n_out
+    return rows * (sum(6.0 * o.n_in * o.n_out for o in dense) - first)
+
+
+def _aligned(size: int, dtype: np.dtype[Any], fill: float | None = None) -> Array:
+    """Return a 1-D array whose first element lies on a 64-byte boundary."""
+    spare = 64 // dtype.itemsize
+    room = np.empty(size + spare, dtype)
+    first = (-room.ctypes.data % 64) // dtype.itemsize
+    array = room[first : first + size]
+    if fill is not None:
+        array.fill(fill)
+    return array
+
+
+def _row(n: int, itemsize: int) -> int:
+    """Return the distance of rows of `n` values: whole lines, and no large power of two, which would share sets."""
+    ld = -(-n // _LINE) * _LINE
+    return ld + _LINE if ld * itemsize % 2048 == 0 else ld
+
+
+class Plan:
+    """The plan and the layout of the workspace for batches of at most `rows` rows.
+
+    Attributes
+    ----------
+    table, factors : numpy.ndarray
+        What kernels read: `network.COLUMNS` integers and `network.FACTORS` floats per operation.
+    size : int
+        Elements of workspace for one pass; `input`, `labels`, `targets` are places in it.
+    scratch, block, part : int
+        Where workers' scratch begins, where in it gradients' blocks lie, and the length of each one's.
+    """
+
+    def __init__(self, operations: Sequence[Operation], rows: int, dtype: np.dtype[Any]) -> None:
+        size, itemsize = 0, dtype.itemsize
+        self.table = np.empty((len(operations), network.COLUMNS), np.int64)
+        self.table.fill(0)
+        self.factors = np.empty((len(operations), network.FACTORS), np.float64)
+        self.factors.fill(0.0)
+        params, depth = 0, rows
+        for i, o in enumerate(operations):
+            row, ld = self.table[i], _row(o.n_out, itemsize)
+            row[network.KIND], row[network.N_IN], row[network.N_OUT] = o.kind, o.n_in, o.n_out
+            row[network.ACTIVATE], row[network.LD] = o.activation, ld
+            row[network.OUT], row[network.GRAD] = size, size + rows * ld
+            size += 2 * rows * ld
+            depth = max(depth, o.n_in, o.n_out)
+            if isinstance(o.layer, Dense):
+                row[network.WEIGHTS] = params
+                params += -(-o.n_in * o.n_out // _LINE) * _LINE
+                row[network.BIASES] = params
+                params += -(-o.n_out // _LINE) * _LINE
+                self.factors[i, network.WEIGHT_L1] = o.layer.weight_l1
+                self.factors[i, network.WEIGHT_L2] = o.layer.weight_l2
+                self.factors[i, network.BIAS_L1] = o.layer.bias_l1
+                self.factors[i, network.BIAS_L2] = o.layer.bias_l2
+            elif isinstance(o.layer, Dropout):
+                self.factors[i, network.RATE] = o.layer.rate
+                row[network.STREAM] = o.place
+        self.n_params = params
+        self.rows = rows
+        n_in, n_out = operations[0].n_in, operations[-1].n_out
+        self.input_ld, self.targets_ld = _row(n_in, itemsize), _row(n_out, itemsize)
+        self.input = size
+        self.labels = self.input + 2 * rows * self.input_ld
+        self.targets = self.labels + 2 * (rows + _LINE)
+        self.scratch = self.targets + 2 * rows * self.targets_ld
+        self.block = (gemm.worker_scratch(depth, itemsize) + _LINE) // _LINE * _LINE
+        self.part = 2 * self.block
+        # Without the batch itself, which prediction reads where it lies.
+        self.forward_scratch, self.forward_part = size, size + self.part
+
+
+class Parameters:
+    """All parameters of a network in one array of one dtype, of which the layers' arrays are views.
+
+    Attributes
+    ----------
+    flat : numpy.ndarray
+        Weights and biases, each from a 64-byte boundary on.
+    state : list of numpy.ndarray
+        Three arrays laid out alike for the optimiser's state; empty where it keeps none.
+    """
+
+    def __init__(self, operations: Sequence[Operation], dtype: np.dtype[Any]) -> None:
+        plan = Plan(operations, 1, dtype)
+        self.dtype = dtype
+        self.flat = _aligned(plan.n_params, dtype, 0.0)
+        self.state: list[Array] = [np.empty(0, dtype)] * 3
+        self.places: list[tuple[Dense, str, slice, tuple[int, ...]]] = []
+        for o, row in zip(operations, plan.table, strict=True):
+            if isinstance(o.layer, Dense):
+                w, b, n = int(row[network.WEIGHTS]), int(row[network.BIASES]), o.n_in * o.n_out
+                self.places.append((o.layer, "weights", slice(w, w + n), (o.n_in, o.n_out)))
+                self.places.append((o.layer, "biases", slice(b, b + o.n_out), (o.n_out,)))
+        self.views = [self.flat[where].reshape(shape) for _, _, where, shape in self.places]
+
+    def read(self) -> None:
+        """Copy in what the layers hold and is not ours already."""
+        for (layer, name, _, shape), view in zip(self.places, self.views, strict=True):
+            value = getattr(layer, name)
+            if value is not view:
+                if np.shape(value) != shape:
+                    layer.parameters()  # raises with the remedy
+                view[...] = value
+
+    def bind(self) -> None:
+        """Make the layers' arrays views of ours."""
+        self.read()
+        for (layer, name, _, _), view in zip(self.places, self.views, strict=True):
+            setattr(layer, name, view)
+
+    def bind_state(self, optimizer: Any) -> None:
+        """Copy in the optimiser's state and make its arrays views of ours."""
+        count = optimizer.n_slots
+        if len(self.state[0]) == 0 and count or any(len(s) == 0 for s in self.state[:count]):
+            self.state = [
+                _aligned(self.flat.size if i < count else 0, self.dtype, 0.0) for i in range(3)
+            ]
+        for (layer, name, where, shape), view in zip(self.places, self.views, strict=True):
+            held = optimizer.slots(layer, name, view)
+            ours = tuple(s[where].reshape(shape) for s in self.state[:count])
+            for target, value in zip(ours, held, strict=True):
+                if target.ctypes.data != value.ctypes.data:
+                    target[...] = value
+            optimizer.bind(layer, name, ours)
+
+
+class Trainer:
+    """One `fit`: buffers, position, and the call that runs a chunk of steps.
+
+    Parameters
+    ----------
+    operations : sequence of Operation
+    parameters : Parameters
+        Bound to the layers; its state to the optimiser.
+    X, labels, targets : numpy.ndarray
+        Checked data: (rows, features) of T; class numbers held in T, or empty; (rows, outputs) of T, or empty.
+    loss, optimizer : Loss, Optimizer
+    batch_size : int
+    shuffle : bool
+    seed : int
+    limit : int or None
+        Most threads to use.
+    """
+
+    def __init__(
+        self, operations: Sequence[Operation], parameters: Parameters, X: Array, labels: Array, targets: Array,
+        loss: Any, optimizer: Any, batch_size: int, shuffle: bool, seed: int, limit: int | None,
+    ) -> None:  # fmt: skip
+        dtype = parameters.dtype
+        self.parameters, self.optimizer = parameters, optimizer
+        self.X, self.labels, self.targets = X.reshape(-1), labels, targets.reshape(-1)
+        self.smoothing = float(getattr(loss, "label_smoothing", 0.0))
+        self.plan = Plan(operations, batch_size, dtype)
+        self.n_workers = threads.workers(work_of(operations, batch_size), limit, enough=threads.STEP_WORK)
+        self.work = _aligned(self.plan.scratch + self.n_workers * self.plan.part, dtype)
+        self.losses, self.hits = np.empty(batch_size + _LINE, dtype), np.empty(batch_size + _LINE, dtype)
+        self.order = np.empty(len(X) if shuffle else 1, np.int64)
+        self.steps_per_epoch = -(-len(X) // batch_size)
+        first_dense = next(i for i, o in enumerate(operations) if o.kind == network.DENSE)
+        job = np.empty(train.JOB, np.int64)
+        job.fill(0)
+        for place, value in (
+            (train.ROWS, len(X)), (train.FEATURES, X.shape[1]), (train.BATCH, batch_size),
+            (train.SHUFFLE, int(shuffle)), (train.SEED, seed), (train.OPTIMIZER, optimizer.kind),
+            (train.LOSS, loss.code), (train.SOFT, int(loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0)),
+            (train.INPUT, self.plan.input), (train.INPUT_LD, self.plan.input_ld), (train.LABELS, self.plan.labels),
+            (train.TARGETS, self.plan.targets), (train.TARGETS_LD, self.plan.targets_ld),
+            (train.SCRATCH, self.plan.scratch), (train.BLOCK, self.plan.block), (train.PART, self.plan.part),
+            (train.FIRST_DENSE, first_dense), (train.ORDER_EPOCH, -1),
+        ):  # fmt: skip
+            job[place] = value
+        self.job = job
+        self.tally = np.empty(train.TALLY, np.float64)
+        self.tally.fill(0.0)
+        self.tally[train.BAD_STEP] = -1.0
+        self.sync = np.empty(sync.SIZE, np.int64)
+        self.step = 0
+
+    def run(self, steps: int) -> tuple[Array, int]:
+        """Run `steps` steps; return the history's rows of the epochs that ended, and the steps done.
+
+        Fewer steps than asked means that the loss of the next one was not finite; its update was not made.
+        """
+        first_epoch = self.step // self.steps_per_epoch
+        last_epoch = (self.step + steps) // self.steps_per_epoch
+        history = np.empty((max(1, last_epoch - first_epoch), 3), np.float64)
+        self.job[train.FIRST_STEP], self.job[train.STEPS] = self.step, steps
+        self.tally[train.DONE] = 0.0
+        scalars = self.optimizer.scalars(self.optimizer.step, steps)
+        self.sync.fill(0)
+        arguments = (
+            self.X, self.labels, self.targets, self.order, self.parameters.flat, *self.parameters.state,
+            self.work, self.losses, self.hits, self.plan.table, self.plan.factors, scalars, self.job,
+            self.smoothing, self.sync, self.tally, history,
+        )  # fmt: skip
+        used = threads.call(train.run_chunk, self.n_workers, *arguments)
+        if used > 1 and self.sync[sync.ABANDONED]:
+            # The workers were not run at once (another library holds the cores, say); one does as well.
+            self.n_workers = 1
+            self.sync.fill(0)
+            threads.call(train.run_chunk, 1, *arguments)
+        done = int(self.tally[train.DONE])
+        self.step += done
+        self.optimizer.step += done
+        return history[: self.step // self.steps_per_epoch - first_epoch], done
+
+
+class Predictor:
+    """Forward passes of a network, block by block."""
+
+    def __init__(self, operations: Sequence[Operation], parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.n_out = operations[-1].n_out
+        self.flops = work_of(operations, 1) / 3.0
+        self.plans: dict[int, Plan] = {}
+        self.operations = operations
+        self.work = np.empty(0, parameters.dtype)
+        self.none = np.empty(0, parameters.dtype)
+
+    def _prepare(self, rows: int, limit: int | None) -> tuple[Plan, int, Array]:
+        block = 6 if rows <= 6 else _PREDICT_ROWS
+        plan = self.plans.get(block)
+        if plan is None:
+            plan = self.plans[block] = Plan(self.operations, block, self.parameters.dtype)
+        n_workers = 1 if rows == 1 else threads.workers(self.flops * rows, limit)
+        work = self.work
+        if work.size < n_workers * plan.forward_part:
+            work = self.work = _aligned(n_workers * plan.forward_part, self.parameters.dtype)
+        return plan, n_workers, work
+
+    def predict(self, X: Array, limit: int | None) -> Array:
+        """Return the network's outputs for the rows of `X`."""
+        self.parameters.read()
+        out = np.empty((len(X), self.n_out), X.dtype)
+        plan, n_workers, work = self._prepare(len(X), limit)
+        threads.call(
+            train.predict, n_workers, X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows,
+            plan.forward_scratch, plan.forward_part, out.reshape(-1),
+        )  # fmt: skip
+        return out
+
+    def evaluate(self, X: Array, labels: Array, targets: Array, loss: Any, limit: int | None) -> tuple[Array, Array]:
+        """Return each row's loss, and 1 where its class is right."""
+        self.parameters.read()
+        row_loss, hits = np.empty(len(X), X.dtype), np.empty(len(X), X.dtype)
+        plan, n_workers, work = self._prepare(max(len(X), 7), limit)
+        soft = loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0
+        threads.call(
+            train.evaluate, n_workers, X.reshape(-1), labels, targets.reshape(-1), self.parameters.flat, work,
+            plan.table, plan.factors, plan.rows, plan.forward_scratch, plan.forward_part, loss.code, soft,
+            float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits,
+        )  # fmt: skip
+        return row_loss, hits
+
+
+__all__ = ["Operation", "Parameters", "Plan", "Predictor", "Trainer", "lower", "work_of"]

@@ -1,0 +1,213 @@
+"""Losses: how far a network's outputs are from the truth, and the gradient to go back with.
+
+Every class has the same parts in the same order: what it makes of the targets, forward, backward. A loss is
+the mean over the samples, and so is its gradient; penalties on parameters are the layers' own.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, final
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import threads
+from fastnn.arrays import Array, as_class_targets, as_inputs, as_targets, check_fraction
+from fastnn.base import Configurable
+from fastnn.kernels import losses
+
+__all__ = ["Loss", "MeanSquaredError", "SoftmaxCrossEntropy"]
+
+
+class Loss(Configurable, abc.ABC):
+    """Base class: ``forward(outputs, y)``, then ``backward()``.
+
+    Attributes
+    ----------
+    code : int or None
+        The number by which the compiled loop knows it; None for a loss of your own.
+    has_accuracy : bool
+        Whether the share of samples that are right is defined.
+    sample_losses : numpy.ndarray or None
+        The loss of each sample of the last `forward`, shape (samples,).
+    dinputs : numpy.ndarray or None
+        What the last `backward` returned, of the shape of the outputs.
+    """
+
+    code: ClassVar[int | None] = None
+    has_accuracy: ClassVar[bool] = False
+
+    sample_losses: Array | None = None
+    dinputs: Array | None = None
+    _gradient: Array | None = None
+
+    @abc.abstractmethod
+    def prepare(
+        self, y: Any, n: int, width: int, dtype: npt.DTypeLike, name: str = "y"
+    ) -> tuple[npt.NDArray[np.int64], Array]:
+        """Return ``(labels, targets)`` as the kernels want them: one holds what `y` says, the other is empty.
+
+        Parameters
+        ----------
+        y : array_like
+            What is true of each sample.
+        n, width : int
+            The number of samples and of the network's outputs.
+        dtype : dtype
+            float32 or float64: that of the outputs.
+        name : str
+            What error messages call `y`.
+
+        Returns
+        -------
+        labels : numpy.ndarray
+            int64, shape (n,) or (0,).
+        targets : numpy.ndarray
+            Of `dtype`, shape (n, width) or (0, 0).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `y` is not what this loss can use.
+        """
+
+    @abc.abstractmethod
+    def forward(self, outputs: Any, y: Any) -> float:
+        """Return the mean loss.
+
+        Parameters
+        ----------
+        outputs : array_like
+            What the network gave, shape (samples, outputs), at least one sample. NaN makes the loss NaN.
+        y : array_like
+            What is true of each sample; see `prepare`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If either is not what this loss can use; nothing is changed.
+        """
+
+    def backward(self) -> Array:
+        """Return the gradient of the last mean loss with respect to the outputs, and keep it as ``dinputs``.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` yet.
+        """
+        if self._gradient is None:
+            raise RuntimeError(
+                f"{type(self).__name__} has no loss to go back from: call forward(outputs, y) first"
+            )
+        self.dinputs = self._gradient
+        return self.dinputs
+
+
+def _mean(values: Array) -> float:
+    out = np.empty(1)
+    losses.row_mean(values, out)
+    return float(out[0])
+
+
+@final
+class SoftmaxCrossEntropy(Loss):
+    """Cross-entropy of the softmax of the outputs: ``log(sum(exp(z))) - z[label]``, exact for any logits.
+
+    The network's last layer gives logits, numbers of any size, one for each class: no softmax belongs there.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        In [0, 1): the targets become ``(1 - label_smoothing) * target + label_smoothing / classes``.
+
+    Attributes
+    ----------
+    accuracy : float or None
+        The share of samples of the last `forward` whose largest output is the right one.
+    sample_losses, dinputs : numpy.ndarray or None
+        See `Loss`.
+
+    Examples
+    --------
+    >>> from fastnn.losses import SoftmaxCrossEntropy
+    >>> loss = SoftmaxCrossEntropy()
+    >>> round(loss.forward([[0.0, 0.0]], [1]), 4)
+    0.6931
+    >>> loss.backward()
+    array([[ 0.5, -0.5]])
+    """
+
+    code = losses.SOFTMAX_CROSS_ENTROPY
+    has_accuracy = True
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = check_fraction(label_smoothing, "label_smoothing")
+        self.accuracy: float | None = None
+
+    def prepare(
+        self, y: Any, n: int, width: int, dtype: npt.DTypeLike, name: str = "y"
+    ) -> tuple[npt.NDArray[np.int64], Array]:
+        """Return class numbers as labels, probabilities as targets (smoothed already); see `Loss.prepare`.
+
+        `y` is whole class numbers from 0, shape (n,) or (n, 1); one-hot rows, shape (n, width); or rows of
+        probabilities of that shape, which add up to 1.
+        """
+        labels, targets = as_class_targets(y, n, width, dtype, name)
+        if targets.size and self.label_smoothing:
+            # The kernel smooths labels only.
+            targets = targets * (1.0 - self.label_smoothing) + self.label_smoothing / width
+        return labels, targets
+
+    def forward(self, outputs: Any, y: Any) -> float:
+        """Return the mean cross-entropy of logits; see `Loss.forward` and `prepare`."""
+        z = as_inputs(outputs, "outputs", finite=False)
+        labels, targets = self.prepare(y, len(z), z.shape[1], z.dtype)
+        dz, rows, hits = np.empty_like(z), np.empty(len(z), z.dtype), np.empty(len(z), z.dtype)
+        scratch = np.empty(losses.scratch_size(z.shape[1], threads.max_workers()), z.dtype)
+        threads.run(
+            losses.softmax_cross_entropy, 40.0 * z.size, z, labels.astype(z.dtype), targets,
+            float(self.label_smoothing), dz, rows, hits, scratch,
+        )  # fmt: skip
+        value, accuracy = _mean(rows), _mean(hits)
+        self.sample_losses, self._gradient, self.accuracy, self.dinputs = rows, dz, accuracy, None
+        return value
+
+
+@final
+class MeanSquaredError(Loss):
+    """``mean((outputs - y)**2)`` over the outputs of each sample, then over the samples.
+
+    Attributes
+    ----------
+    sample_losses, dinputs : numpy.ndarray or None
+        See `Loss`.
+
+    Examples
+    --------
+    >>> from fastnn.losses import MeanSquaredError
+    >>> loss = MeanSquaredError()
+    >>> loss.forward([[1.0, 2.0]], [[1.0, 0.0]])
+    2.0
+    >>> loss.backward()
+    array([[0., 2.]])
+    """
+
+    code = losses.MEAN_SQUARED_ERROR
+
+    def prepare(
+        self, y: Any, n: int, width: int, dtype: npt.DTypeLike, name: str = "y"
+    ) -> tuple[npt.NDArray[np.int64], Array]:
+        """Return no labels, and `y` as targets: shape (n, width), or (n,) if `width` is 1."""
+        return np.empty(0, np.int64), as_targets(y, n, width, dtype, name)
+
+    def forward(self, outputs: Any, y: Any) -> float:
+        """Return the mean squared error; see `Loss.forward` and `prepare`."""
+        z = as_inputs(outputs, "outputs", finite=False)
+        _, targets = self.prepare(y, len(z), z.shape[1], z.dtype)
+        dz, rows, hits = np.empty_like(z), np.empty(len(z), z.dtype), np.empty(len(z), z.dtype)
+        threads.run(losses.mean_squared_error, 5.0 * z.size, z, targets, dz, rows, hits)
+        value = _mean(rows)
+        self.sample_losses, self._gradient, self.dinputs = rows, dz, None
+        return value
