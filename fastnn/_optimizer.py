@@ -36,7 +36,7 @@ LearningRate = float | _ScheduleLike
 def powers(base: float, first: int, count: int) -> Rates:
     """Return ``base ** n`` for `count` whole n from `first` on, of the same bits however they are asked for.
 
-    NumPy's power may differ in the last bit between a vector's body and its tail, and one call of ``math.pow``
+    NumPy's power may differ in the last bit between a vector's body and its tail, and a call of ``math.pow``
     for each n would be felt beside a small network's step. So n is cut in two, and a product of two table
     entries, rounded once, joins the parts.
     """
@@ -91,9 +91,17 @@ class Optimizer(Configurable, abc.ABC):
     @property
     def current_learning_rate(self) -> float:
         """The rate of the last step done, or of the first one if there was none."""
-        return float(self._rates(max(self.step - 1, 0), 1)[0])
+        return float(self.learning_rates(max(self.step - 1, 0), 1)[0])
 
-    def _rates(self, first_step: int, count: int) -> Rates:
+    def learning_rates(self, first_step: int, count: int) -> Rates:
+        """Return the learning rates of `count` steps from `first_step` on, shape (count,), float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``learning_rate`` is neither a number nor a schedule, or gives a rate that is negative or not
+            finite.
+        """
         rate = _checked_rate(self.learning_rate)
         if isinstance(rate, float):
             return np.full(count, rate)
@@ -131,7 +139,7 @@ class Optimizer(Configurable, abc.ABC):
         first_step = check_positive_int(first_step, "first_step", 0)
         count = check_positive_int(count, "count", 0)
         table = np.zeros((count, N_SCALARS))
-        for column, values in enumerate(self._columns(self._rates(first_step, count), first_step)):
+        for column, values in enumerate(self._columns(self.learning_rates(first_step, count), first_step)):
             table[:, column] = values
         return table
 

@@ -202,7 +202,7 @@ class Trainer:
     parameters : Parameters
         Bound to the layers; its state to the optimiser.
     X, labels, targets : numpy.ndarray
-        Checked data: (rows, features) of T; class numbers held in T, or empty; (rows, outputs) of T, or empty.
+        Checked data: (rows, features) of T; class numbers, or empty; (rows, outputs) of T, or empty.
     loss, optimizer : Loss, Optimizer
     batch_size : int
     shuffle : bool
@@ -217,7 +217,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         dtype = parameters.dtype
         self.parameters, self.optimizer = parameters, optimizer
-        self.X, self.labels, self.targets = X.reshape(-1), labels, targets.reshape(-1)
+        self.X, self.labels, self.targets = X.reshape(-1), labels.astype(dtype), targets.reshape(-1)
         self.smoothing = float(getattr(loss, "label_smoothing", 0.0))
         self.plan = Plan(operations, batch_size, dtype)
         self.n_workers = threads.workers(work_of(operations, batch_size), limit, enough=threads.STEP_WORK)
@@ -315,7 +315,7 @@ class Predictor:
         plan, n_workers, work = self._prepare(max(len(X), 7), limit)
         soft = loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0
         threads.call(
-            train.evaluate, n_workers, X.reshape(-1), labels, targets.reshape(-1), self.parameters.flat, work,
+            train.evaluate, n_workers, X.reshape(-1), labels.astype(X.dtype), targets.reshape(-1), self.parameters.flat, work,
             plan.table, plan.factors, plan.rows, plan.forward_scratch, plan.forward_part, loss.code, soft,
             float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits,
         )  # fmt: skip

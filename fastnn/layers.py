@@ -219,7 +219,7 @@ class Dense(Layer):
         return {"weights": self.dweights, "biases": self.dbiases}
 
     def penalty(self) -> float:
-        """Return ``weight_l1 * sum(abs(weights)) + weight_l2 * sum(weights**2)``, and likewise of the biases."""
+        """Return ``weight_l1 * sum(abs(weights)) + weight_l2 * sum(weights**2)``, plus the same of biases."""
         if not (self.weight_l1 or self.weight_l2 or self.bias_l1 or self.bias_l2):
             return 0.0
         weights, biases = self._ordered()

@@ -31,6 +31,8 @@ class Loss(Configurable, abc.ABC):
         Whether the share of samples that are right is defined.
     sample_losses : numpy.ndarray or None
         The loss of each sample of the last `forward`, shape (samples,).
+    sample_hits : numpy.ndarray or None
+        1 where the last `forward` had a sample right, else 0, shape (samples,); zeros without an accuracy.
     dinputs : numpy.ndarray or None
         What the last `backward` returned, of the shape of the outputs.
     """
@@ -39,6 +41,7 @@ class Loss(Configurable, abc.ABC):
     has_accuracy: ClassVar[bool] = False
 
     sample_losses: Array | None = None
+    sample_hits: Array | None = None
     dinputs: Array | None = None
     _gradient: Array | None = None
 
@@ -89,6 +92,13 @@ class Loss(Configurable, abc.ABC):
             If either is not what this loss can use; nothing is changed.
         """
 
+    def forward_prepared(self, outputs: Array, labels: npt.NDArray[np.int64], targets: Array) -> float:
+        """Return the mean loss from what `prepare` returned, or rows of it, unchecked.
+
+        A training loop prepares once and calls this for each batch.
+        """
+        return self.forward(outputs, targets if targets.size else labels)
+
     def backward(self) -> Array:
         """Return the gradient of the last mean loss with respect to the outputs, and keep it as ``dinputs``.
 
@@ -104,11 +114,12 @@ class Loss(Configurable, abc.ABC):
         self.dinputs = self._gradient
         return self.dinputs
 
-
-def _mean(values: Array) -> float:
-    out = np.empty(1)
-    losses.row_mean(values, out)
-    return float(out[0])
+    def _keep(self, rows: Array, hits: Array, gradient: Array) -> float:
+        """Take over what a kernel has written, all at once, and return the mean loss."""
+        mean = np.empty(1)
+        losses.row_mean(rows, mean)
+        self.sample_losses, self.sample_hits, self._gradient, self.dinputs = rows, hits, gradient, None
+        return float(mean[0])
 
 
 @final
@@ -124,9 +135,7 @@ class SoftmaxCrossEntropy(Loss):
 
     Attributes
     ----------
-    accuracy : float or None
-        The share of samples of the last `forward` whose largest output is the right one.
-    sample_losses, dinputs : numpy.ndarray or None
+    sample_losses, sample_hits, dinputs : numpy.ndarray or None
         See `Loss`.
 
     Examples
@@ -144,7 +153,6 @@ class SoftmaxCrossEntropy(Loss):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = check_fraction(label_smoothing, "label_smoothing")
-        self.accuracy: float | None = None
 
     def prepare(
         self, y: Any, n: int, width: int, dtype: npt.DTypeLike, name: str = "y"
@@ -163,16 +171,18 @@ class SoftmaxCrossEntropy(Loss):
     def forward(self, outputs: Any, y: Any) -> float:
         """Return the mean cross-entropy of logits; see `Loss.forward` and `prepare`."""
         z = as_inputs(outputs, "outputs", finite=False)
-        labels, targets = self.prepare(y, len(z), z.shape[1], z.dtype)
+        return self.forward_prepared(z, *self.prepare(y, len(z), z.shape[1], z.dtype))
+
+    def forward_prepared(self, outputs: Array, labels: npt.NDArray[np.int64], targets: Array) -> float:
+        """Return the mean cross-entropy; see `Loss.forward_prepared`."""
+        z = outputs
         dz, rows, hits = np.empty_like(z), np.empty(len(z), z.dtype), np.empty(len(z), z.dtype)
         scratch = np.empty(losses.scratch_size(z.shape[1], threads.max_workers()), z.dtype)
         threads.run(
             losses.softmax_cross_entropy, 40.0 * z.size, z, labels.astype(z.dtype), targets,
             float(self.label_smoothing), dz, rows, hits, scratch,
         )  # fmt: skip
-        value, accuracy = _mean(rows), _mean(hits)
-        self.sample_losses, self._gradient, self.accuracy, self.dinputs = rows, dz, accuracy, None
-        return value
+        return self._keep(rows, hits, dz)
 
 
 @final
@@ -181,7 +191,7 @@ class MeanSquaredError(Loss):
 
     Attributes
     ----------
-    sample_losses, dinputs : numpy.ndarray or None
+    sample_losses, sample_hits, dinputs : numpy.ndarray or None
         See `Loss`.
 
     Examples
@@ -205,9 +215,11 @@ class MeanSquaredError(Loss):
     def forward(self, outputs: Any, y: Any) -> float:
         """Return the mean squared error; see `Loss.forward` and `prepare`."""
         z = as_inputs(outputs, "outputs", finite=False)
-        _, targets = self.prepare(y, len(z), z.shape[1], z.dtype)
+        return self.forward_prepared(z, *self.prepare(y, len(z), z.shape[1], z.dtype))
+
+    def forward_prepared(self, outputs: Array, labels: npt.NDArray[np.int64], targets: Array) -> float:
+        """Return the mean squared error; see `Loss.forward_prepared`."""
+        z = outputs
         dz, rows, hits = np.empty_like(z), np.empty(len(z), z.dtype), np.empty(len(z), z.dtype)
         threads.run(losses.mean_squared_error, 5.0 * z.size, z, targets, dz, rows, hits)
-        value = _mean(rows)
-        self.sample_losses, self._gradient, self.dinputs = rows, dz, None
-        return value
+        return self._keep(rows, hits, dz)

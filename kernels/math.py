@@ -84,11 +84,8 @@ def _at_most(x, limit):
 def vexp(x):
     """exp(x) of a vector; at most 1.1 ULP off. Overflow gives infinity, underflow is gradual."""
     # Beyond these the result is infinite, or less than half the smallest subnormal number.
-    if itemsize(x) == 8:
-        x = maximum(splat(x, -746.0), _at_most(x, splat(x, 710.0)))
-    else:
-        x = maximum(splat(x, -104.5), _at_most(x, splat(x, 89.0)))
-    n, p = _reduced(x)
+    low, high = (-746.0, 710.0) if itemsize(x) == 8 else (-104.5, 89.0)
+    n, p = _reduced(maximum(splat(x, low), _at_most(x, splat(x, high))))
     return scale_by_power(p + splat(x, 1.0), n)
 
 
@@ -123,11 +120,8 @@ def vlog(x):
 @kernel
 def vtanh(x):
     """tanh(x) of a vector; at most 2.7 ULP off, odd to the last bit (-0 gives -0)."""
-    # tanh|x| = e / (e + 2) with e = exp(2|x|) - 1, which is free of cancellation; 1 from these limits on.
-    if itemsize(x) == 8:
-        y = _at_most(absolute(x), splat(x, 20.0))
-    else:
-        y = _at_most(absolute(x), splat(x, 10.0))
+    # tanh|x| = e / (e + 2) with e = exp(2|x|) - 1, which is free of cancellation; 1 from this limit on.
+    y = _at_most(absolute(x), splat(x, 20.0 if itemsize(x) == 8 else 10.0))
     n, p = _reduced(y + y)
     power = scale_by_power(splat(x, 1.0), n)
     e = fma(power, p, power - splat(x, 1.0))

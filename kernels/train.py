@@ -4,14 +4,14 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import lanes, load_n, store_n
+from ._simd import atomic_add, atomic_read, lanes, load_n, store_n
 from .activations import derive_part
 from .gemm import LINEAR
 from .losses import loss_part, sum_rows
 from .network import ACTIVATE, DENSE, GRAD, KIND, LD, N_OUT, OUT, backward, copy_rows, learn, operate, penalty
 from .rng import permutation
 from .split import share
-from .sync import barrier, gather
+from .sync import BAD, barrier, gather
 
 # What a job's integers say.
 (ROWS, FEATURES, BATCH, FIRST_STEP, STEPS, SHUFFLE, SEED, OPTIMIZER, LOSS, SOFT, INPUT, INPUT_LD, LABELS, TARGETS,
@@ -51,30 +51,19 @@ def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
 
 @kernel
 def note(job, tally, history, losses, hits, m, penalised, number):
-    """Add a step to the running sums and write the epoch's row at its end; return whether the loss is finite."""
-    total = sum_rows(losses, m)
-    if not np.isfinite(total + penalised):
-        tally[BAD_STEP] = number
-        return False
-    tally[LOSS_SUM] += total
+    """Add a step to the running sums, and write the epoch's row at its end."""
+    tally[LOSS_SUM] += sum_rows(losses, m)
     tally[HITS] += sum_rows(hits, m)
     tally[PENALTY_SUM] += penalised * m
     tally[SEEN] += m
     steps = (job[ROWS] + job[BATCH] - 1) // job[BATCH]
     if (number + 1) % steps == 0:
-        row = (number + 1) // steps - 1 - tally_epoch(job, steps)
+        row = number // steps - job[FIRST_STEP] // steps
         history[row, EPOCH_LOSS] = (tally[LOSS_SUM] + tally[PENALTY_SUM]) / tally[SEEN]
         history[row, EPOCH_ACCURACY] = tally[HITS] / tally[SEEN]
         history[row, EPOCH_PENALTY] = tally[PENALTY_SUM] / tally[SEEN]
         tally[LOSS_SUM], tally[HITS], tally[PENALTY_SUM], tally[SEEN] = 0.0, 0.0, 0.0, 0.0
     tally[DONE] += 1.0
-    return True
-
-
-@kernel
-def tally_epoch(job, steps):
-    """Return the epoch that a chunk begins in: the history's first row is its."""
-    return job[FIRST_STEP] // steps
 
 
 @kernel
@@ -148,8 +137,15 @@ def chunk_worker(
                 plan[last_op, ACTIVATE],
             )  # fmt: skip
         penalised = penalty(plan, factors, params) if worker == 0 else 0.0
+        if not np.isfinite(sum_rows(losses[first:last], last - first) + penalised):
+            atomic_add(sync, BAD, 1)
         met += 1
         barrier(sync, n_workers, met)
+        if atomic_read(sync, BAD) != 0:
+            # Before the update, so that the parameters stay those that gave the last finite loss, updated once.
+            if worker == 0:
+                tally[BAD_STEP] = number
+            return
 
         for o in range(last_op, first_dense - 1, -1):
             if o > first_dense:
@@ -178,8 +174,6 @@ def chunk_worker(
             fetch(X, labels, targets, order, job, number + 1, work, worker, n_workers)
         met += 1
         barrier(sync, n_workers, met)
-        if tally[BAD_STEP] >= 0.0:
-            return
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""Dropout: the mask is the documented function of seed, stream, step and element, forward and backward alike."""
+"""Dropout: the mask is the documented function of seed, stream, step and element, in both directions."""
 
 import numba
 import numpy as np
@@ -10,6 +10,17 @@ from fastnn.kernels import dropout, rng
 SIZES = (0, 1, 15, 16, 17, 31, 33, 63, 65, 300, 1000)
 DTYPES = (np.float32, np.float64)
 SEED = 0x0123456789ABCDEF
+FROZEN = [
+    "1000100101010001101100011011100110000011",
+    "1110101111110001101000110000101101011011",
+]
+
+
+@pytest.fixture
+def threads_restored():
+    before = numba.get_num_threads()
+    yield
+    numba.set_num_threads(before)
 
 
 def kept(shape, rate, seed=SEED, stream=2, step=7):
@@ -60,6 +71,13 @@ def test_padding_between_rows_changes_nothing_and_is_not_touched(dtype):
     np.testing.assert_array_equal(np.delete(room, np.s_[16:49], axis=1), -7)
 
 
+def test_frozen_mask():
+    """Computed once, after the comparison above: a change here changes every seeded network with dropout."""
+    x, out = np.ones((2, 40)), np.empty((2, 40))
+    dropout.dropout_forward(x, out, 0.5, SEED, 2, 7, 1)
+    assert ["".join(row) for row in np.where(out > 0, "1", "0")] == FROZEN
+
+
 def test_a_part_equals_its_rows_of_the_whole():
     x = values((9, 21), np.float64)
     whole, part = np.empty_like(x), np.zeros_like(x)
@@ -95,8 +113,7 @@ def test_nan_and_infinity_stay_visible():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_same_bits_for_any_number_of_workers(dtype):
-    before = numba.get_num_threads()
+def test_same_bits_for_any_number_of_workers(dtype, threads_restored):
     for kernel in (dropout.dropout_forward, dropout.dropout_backward):
         for shape in [(n, 17) for n in SIZES] + [(17, n) for n in SIZES]:
             x = values(shape, dtype)
@@ -108,4 +125,3 @@ def test_same_bits_for_any_number_of_workers(dtype):
                     out = np.full_like(x, 99)
                     build(x, out, 0.2, SEED, 2, 7, n_workers)
                     assert out.tobytes() == wanted.tobytes(), (shape, n_workers, build)
-    numba.set_num_threads(before)

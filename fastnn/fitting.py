@@ -1,0 +1,275 @@
+"""One run of `Sequential.fit`: chunks of compiled steps, or the same steps layer by layer."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from fastnn.arrays import Array, as_inputs
+from fastnn.callbacks import Callback
+from fastnn.engine import Trainer, work_of
+from fastnn.history import DivergenceWarning, History
+from fastnn.kernels import losses, rng
+from fastnn.losses import Loss
+from fastnn.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from fastnn.model import Sequential
+
+CHUNK_SECONDS = 0.05
+"""Length of a native call: Ctrl-C, callbacks and progress get their turn after it."""
+_SNAPSHOT_SHARE = 0.01  # of the time at most for copies of the parameters
+
+
+class Fit:
+    """One training run; all arguments but `y` and `validation_data` come checked.
+
+    Attributes
+    ----------
+    history : History
+        Filled as epochs end.
+    """
+
+    def __init__(
+        self, model: Sequential, X: Array, y: Any, *, loss: Loss, optimizer: Optimizer, epochs: int,
+        batch_size: int | None, shuffle: bool, seed: int, validation_data: tuple[Any, Any] | None,
+        callbacks: list[Callback], progress: bool | None, n_threads: int | None, initial_epoch: int,
+    ) -> None:  # fmt: skip
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.X, self.rows = X, len(X)
+        # A batch larger than the data is the whole of them.
+        self.batch = self.rows if batch_size is None else min(batch_size, self.rows)
+        self.epochs, self.initial_epoch, self.seed = epochs, initial_epoch, seed
+        # One batch holds all samples in any order: leave them where they lie.
+        self.shuffle = shuffle and self.batch < self.rows
+        self.callbacks, self.progress, self.limit = callbacks, progress, n_threads
+        self.steps_per_epoch = -(-self.rows // self.batch)
+        self.history = History()
+        self.operations = model.operations()
+        width = model.n_outputs
+        if width is None:
+            width = model.forward(X[:1], training=False).shape[1]
+        self.labels, self.targets = loss.prepare(y, self.rows, width, X.dtype)
+        self.validation = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise ValueError(
+                    f"validation_data must be a pair (X, y), got {type(validation_data).__name__}"
+                    "; write validation_data=(X_val, y_val)"
+                )
+            X_val = as_inputs(validation_data[0], "validation_data[0]", X.shape[1], X.dtype)
+            loss.prepare(validation_data[1], len(X_val), width, X.dtype)
+            self.validation = X_val, validation_data[1]
+        dense = bool(self.operations) and any(layer.parameters() for layer in model.layers)
+        self.compiled = dense and loss.code is not None and not any(c.needs_steps for c in callbacks)
+        self.history.compiled = self.compiled
+
+    def run(self) -> None:
+        """Train; `history` is filled also where an exception ends it."""
+        for callback in self.callbacks:
+            callback.model = self.model
+            callback.on_train_begin()
+        try:
+            if self.compiled:
+                self._run_compiled()
+            else:
+                self._run_layers()
+        except KeyboardInterrupt:
+            self.history.stopped_by = "interrupt"
+            raise
+        finally:
+            for callback in self.callbacks:
+                callback.on_train_end()
+
+    # --- the compiled loop ---
+
+    def _run_compiled(self) -> None:
+        assert self.operations is not None
+        parameters = self.model.compiled_parameters(self.operations, self.X.dtype)
+        parameters.bind_state(self.optimizer)
+        trainer = Trainer(
+            self.operations, parameters, self.X, self.labels, self.targets, self.loss, self.optimizer,
+            self.batch, self.shuffle, self.seed, self.limit,
+        )  # fmt: skip
+        trainer.step = first = self.initial_epoch * self.steps_per_epoch
+        last = first + self.epochs * self.steps_per_epoch
+        each_epoch = bool(self.callbacks) or self.validation is not None
+        # A first guess at the machine's speed; the clock corrects it after the first chunk.
+        chunk = max(1, int(CHUNK_SECONDS * 2e10 / max(work_of(self.operations, self.batch), 1e4)))
+        guard = _Guard(parameters, self.optimizer, trainer)
+        with self._bar() as bar:
+            while trainer.step < last and not self.model.stop_training:
+                goal = min(trainer.step + chunk, last)
+                ahead = trainer.step - trainer.step % self.steps_per_epoch + self.steps_per_epoch
+                if each_epoch:
+                    goal = min(goal, ahead)
+                guard.before_chunk()
+                began, at = time.perf_counter(), trainer.step
+                rates = self.optimizer.learning_rates(self.optimizer.step, goal - at)
+                rows, done = trainer.run(goal - at)
+                took = time.perf_counter() - began
+                self._note(rows, at, rates)
+                self.history.steps += done
+                bar.show(trainer.step - first, self.steps_per_epoch, self.history)
+                if done < goal - at:
+                    self._diverged(trainer.step - first)
+                    guard.restore()
+                    return
+                chunk = max(1, min(4 * chunk, int(done * CHUNK_SECONDS / max(took, 1e-6))))
+                if each_epoch and trainer.step % self.steps_per_epoch == 0:
+                    self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
+
+    def _note(self, rows: Array, first_step: int, rates: Array) -> None:
+        """Add the history's rows of the epochs that ended in a chunk from `first_step` on."""
+        end = self.steps_per_epoch - first_step % self.steps_per_epoch
+        penalised = any(layer.penalty() for layer in self.model.layers) or "penalty" in self.history
+        names = ["loss"] + (["accuracy"] if self.loss.has_accuracy else [])
+        for name, column in zip(names, (0, 1), strict=False):
+            self.history.setdefault(name, []).extend(rows[:, column].tolist())
+        if penalised:
+            self.history.setdefault("penalty", []).extend(rows[:, 2].tolist())
+        used = rates[end - 1 :: self.steps_per_epoch][: len(rows)]
+        self.history.setdefault("learning_rate", []).extend(used.tolist())
+
+    # --- layer by layer ---
+
+    def _run_layers(self) -> None:
+        learning = [layer for layer in self.model.layers if layer.parameters()]
+        order = np.arange(self.rows)
+        soft = self.targets.size > 0
+        hear_steps = [c for c in self.callbacks if c.needs_steps]
+        step = 0
+        with self._bar() as bar:
+            for epoch in range(self.initial_epoch, self.initial_epoch + self.epochs):
+                if self.model.stop_training:
+                    return
+                if self.shuffle:
+                    rng.permutation(order, self.seed, epoch)
+                total = hits = penalties = 0.0
+                for start in range(0, self.rows, self.batch):
+                    rows = order[start : start + self.batch]
+                    y = self.targets[rows] if soft else self.labels[rows]
+                    outputs = self.model.forward(self.X[rows], training=True)
+                    self.loss.forward(outputs, y)
+                    part = losses.sum_rows(self.loss.sample_losses, len(rows))
+                    penalty = sum(layer.penalty() for layer in self.model.layers)
+                    if not math.isfinite(part + penalty):
+                        self._diverged(step)
+                        return
+                    total += part
+                    hits += losses.sum_rows(self.loss.sample_hits, len(rows))
+                    penalties += penalty * len(rows)
+                    self.model.backward(self.loss.backward())
+                    rate = float(self.optimizer.learning_rates(self.optimizer.step, 1)[0])
+                    self.optimizer.update(*learning)
+                    step += 1
+                    self.history.steps += 1
+                    for callback in hear_steps:
+                        callback.on_step_end(step - 1, {"loss": part / len(rows) + penalty, "learning_rate": rate})
+                self.history.append(loss=(total + penalties) / self.rows, learning_rate=rate)
+                if self.loss.has_accuracy:
+                    self.history.append(accuracy=hits / self.rows)
+                if penalties or "penalty" in self.history:
+                    self.history.append(penalty=penalties / self.rows)
+                bar.show(step, self.steps_per_epoch, self.history)
+                self._epoch_ended(epoch)
+
+    # --- both ---
+
+    def _epoch_ended(self, epoch: int) -> None:
+        if self.validation is not None:
+            X, y = self.validation
+            result = self.model.evaluate_checked(self.operations, X, y, self.loss, self.limit)
+            self.history.append(**{f"val_{name}": value for name, value in result.items()})
+        logs = {name: values[-1] for name, values in self.history.items()}
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, logs)
+        if self.model.stop_training:
+            self.history.stopped_by = "callback"
+
+    def _diverged(self, step: int) -> None:
+        self.history.stopped_by, self.history.diverged_at = "divergence", step
+        warnings.warn(
+            f"the loss became NaN or infinite at step {step} (epoch {step // self.steps_per_epoch}): training ended "
+            "and the last finite weights are kept. Try a smaller learning rate, scaled inputs, or smaller weights.",
+            DivergenceWarning,
+            stacklevel=5,
+        )
+
+    def _bar(self) -> _Bar:
+        return _Bar(self.epochs, self.progress)
+
+
+class _Bar:
+    """A progress bar over epochs, shown at once, never, or after two seconds at a terminal."""
+
+    def __init__(self, epochs: int, wanted: bool | None) -> None:
+        self.epochs = epochs
+        if wanted is None:
+            wanted = sys.stderr is not None and sys.stderr.isatty()
+            self.delay = 2.0
+        else:
+            self.delay = 0.0
+        self.bar = tqdm(total=epochs, disable=not wanted, delay=self.delay, unit="epoch", dynamic_ncols=True)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()
+
+    def show(self, steps: int, steps_per_epoch: int, history: History) -> None:
+        """Move the bar to where `steps` are done."""
+        if self.bar.disable:
+            return
+        names = ("loss", "accuracy", "learning_rate")
+        shown = {name: f"{history[name][-1]:.4g}" for name in names if history.get(name)}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(steps // steps_per_epoch - self.bar.n)
+
+
+class _Guard:
+    """Copies of the parameters now and then, for the case that a later step leaves none that are finite."""
+
+    def __init__(self, parameters: Any, optimizer: Optimizer, trainer: Trainer) -> None:
+        self.parameters, self.optimizer, self.trainer = parameters, optimizer, trainer
+        self.copy: tuple[int, int, Array, list[Array]] | None = None
+        self.taken, self.cost = -math.inf, 0.0
+
+    def before_chunk(self) -> None:
+        """Take a copy, if the last is old enough for it not to matter."""
+        now = time.perf_counter()
+        if now - self.taken < self.cost / _SNAPSHOT_SHARE:
+            return
+        flat, state = self.parameters.flat, self.parameters.state
+        if not np.isfinite(flat).all():
+            return
+        self.copy = self.trainer.step, self.optimizer.step, flat.copy(), [s.copy() for s in state]
+        self.taken = time.perf_counter()
+        self.cost = self.taken - now
+
+    def restore(self) -> None:
+        """Go back to finite parameters: run again from the copy to the step before the bad one."""
+        if np.isfinite(self.parameters.flat).all() or self.copy is None:
+            return
+        bad = self.trainer.step
+        for upto in (bad - 1, self.copy[0]):
+            step, optimizer_step, flat, state = self.copy
+            self.parameters.flat[...] = flat
+            for ours, kept in zip(self.parameters.state, state, strict=True):
+                ours[...] = kept
+            self.trainer.step, self.optimizer.step = step, optimizer_step
+            self.trainer.tally.fill(0.0)
+            if upto > step:
+                self.trainer.run(upto - step)
+            if np.isfinite(self.parameters.flat).all():
+                return
+
+
+__all__ = ["Fit"]

@@ -1,0 +1,374 @@
+"""`Sequential`: layers one after the other, trained, evaluated and asked."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+import numpy as np
+
+from fastnn import threads
+from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
+from fastnn.base import Layer
+from fastnn.callbacks import Callback
+from fastnn.engine import Operation, Parameters, Predictor, lower
+from fastnn.fitting import Fit
+from fastnn.history import History
+from fastnn.kernels import losses
+from fastnn.losses import Loss, SoftmaxCrossEntropy
+from fastnn.optimizers import Adam, Optimizer
+
+
+@final
+class Sequential:
+    """A network whose layers run one after the other.
+
+    Parameters
+    ----------
+    *layers : Layer
+        `Dense`, activations, `Dropout`, or layers of your own. Widths must fit each other.
+    seed : int or None
+        Draws the weights of the layers that have no seed of their own; None takes fresh entropy.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        They own the parameters: ``model.layers[0].weights`` is a plain array to read or to set.
+    seed : int or None
+        As given.
+    loss : Loss or None
+        Of the last `fit`; `evaluate` uses it.
+    history : History or None
+        Of the last `fit`, also where it was interrupted.
+    stop_training : bool
+        Callbacks set it to end a `fit` after the present epoch.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> X, y = fnn.datasets.spiral_data(samples=100, classes=3, seed=0)
+    >>> model = fnn.Sequential(fnn.Dense(2, 64), fnn.ReLU(), fnn.Dense(64, 3), seed=0)
+    >>> history = model.fit(X, y, optimizer=fnn.Adam(0.02), epochs=300, batch_size=None, shuffle=False)
+    >>> model.evaluate(X, y)["accuracy"] > 0.7
+    True
+    """
+
+    def __init__(self, *layers: Layer, seed: int | None = None) -> None:
+        _check_layers(layers)
+        self.layers: list[Layer] = list(layers)
+        self.seed = check_seed(seed)
+        self.loss: Loss | None = None
+        self.history: History | None = None
+        self.stop_training = False
+        self._lowered: tuple[tuple[int, ...], list[Operation] | None] | None = None
+        self._parameters: Parameters | None = None
+        self._predictors: dict[str, Predictor] = {}
+        drawn = secrets.randbits(63) if self.seed is None else self.seed
+        for index, layer in enumerate(self.layers):
+            layer.initialize(drawn, index)
+
+    @property
+    def n_inputs(self) -> int | None:
+        """Width of the inputs, None if no layer fixes it."""
+        return next((layer.n_inputs for layer in self.layers if layer.n_inputs is not None), None)
+
+    @property
+    def n_outputs(self) -> int | None:
+        """Width of the outputs, None if no layer fixes it."""
+        return next((layer.n_outputs for layer in reversed(self.layers) if layer.n_outputs is not None), None)
+
+    def parameters(self) -> dict[str, Array]:
+        """Return the arrays that the layers own, by name: views, not copies.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``"0.weights"``, ``"0.biases"``, …: the layer's name, or else its place, and the array's.
+        """
+        return {
+            f"{layer.name or place}.{name}": value
+            for place, layer in enumerate(self.layers)
+            for name, value in layer.parameters().items()
+        }
+
+    def operations(self) -> list[Operation] | None:
+        """Return what the compiled loop makes of the layers; None if it cannot run them all."""
+        key = tuple(map(id, self.layers))
+        if self._lowered is None or self._lowered[0] != key:
+            _check_layers(self.layers)
+            self._lowered = key, lower(self.layers)
+            self._parameters, self._predictors = None, {}
+        return self._lowered[1]
+
+    def compiled_parameters(self, operations: Sequence[Operation], dtype: np.dtype[Any]) -> Parameters:
+        """Return the flat parameters in `dtype`, the layers' arrays bound to them."""
+        if self._parameters is None or self._parameters.dtype != dtype:
+            self._parameters = Parameters(operations, dtype)
+            self._predictors.pop(str(dtype), None)
+        self._parameters.bind()
+        return self._parameters
+
+    def _predictor(self, operations: Sequence[Operation], dtype: np.dtype[Any]) -> Predictor:
+        predictor = self._predictors.get(str(dtype))
+        if predictor is None:
+            ours = self._parameters
+            if ours is None or ours.dtype != dtype:
+                ours = Parameters(operations, dtype)
+            predictor = self._predictors[str(dtype)] = Predictor(operations, ours)
+        return predictor
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        epochs: int = 10,
+        batch_size: int | None = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool | None = None,
+        n_threads: int | None = None,
+        initial_epoch: int = 0,
+    ) -> History:
+        """Train on samples and their labels or targets.
+
+        Parameters
+        ----------
+        X : array_like
+            Shape (samples, inputs). float32 and float64 stay what they are, and the parameters become so too;
+            everything else becomes float32.
+        y : array_like
+            For `SoftmaxCrossEntropy` class numbers of shape (samples,) or rows of probabilities; for a regression
+            loss shape (samples, outputs), or (samples,) where there is one output.
+        loss : Loss, optional
+            `SoftmaxCrossEntropy` without one.
+        optimizer : Optimizer, optional
+            `Adam` without one. Its state stays with it: pass the same object again to go on.
+        epochs : int
+            Passes over the data, at least 1.
+        batch_size : int or None
+            Samples a step: 1 is stochastic descent, None (or the number of samples) full batch. An epoch's last
+            batch may be shorter.
+        shuffle : bool
+            Whether each epoch takes the samples in a new order, which hangs on `seed` and the epoch's number alone.
+        seed : int or None
+            Of shuffling and dropout; None takes the model's.
+        validation_data : (X, y), optional
+            Evaluated after each epoch.
+        callbacks : iterable of Callback
+            Called after each epoch; one that wants each step makes `fit` run layer by layer, with the same result.
+        progress : bool or None
+            Whether to show a bar; None shows one if the run takes long and the output is a terminal.
+        n_threads : int or None
+            Most threads to use. The result does not depend on it.
+        initial_epoch : int
+            Number of the first epoch, for shuffling: ``fit(epochs=3)`` and then ``fit(epochs=2, initial_epoch=3)``
+            with the same optimizer gives the bits of ``fit(epochs=5)``.
+
+        Returns
+        -------
+        History
+            ``history["loss"]`` and the like, one number an epoch.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described. The model is then unchanged.
+
+        Warns
+        -----
+        DivergenceWarning
+            If the loss becomes NaN or infinite: training ends and the last finite weights are kept.
+
+        Examples
+        --------
+        >>> import fastnn as fnn
+        >>> X, y = fnn.datasets.vertical_data(50, 3, seed=0)
+        >>> model = fnn.Sequential(fnn.Dense(2, 8), fnn.ReLU(), fnn.Dense(8, 3), seed=0)
+        >>> history = model.fit(X, y, epochs=20, optimizer=fnn.Adam(0.05))
+        >>> history["loss"][-1] < history["loss"][0]
+        True
+        """
+        width = self.n_inputs
+        run = Fit(
+            self,
+            as_inputs(X, "X", width),
+            y,
+            loss=_checked(loss, Loss, "loss", SoftmaxCrossEntropy),
+            optimizer=_checked(optimizer, Optimizer, "optimizer", Adam),
+            epochs=check_positive_int(epochs, "epochs"),
+            batch_size=None if batch_size is None else check_positive_int(batch_size, "batch_size"),
+            shuffle=check_flag(shuffle, "shuffle"),
+            seed=self._seed(seed),
+            validation_data=validation_data,
+            callbacks=_check_callbacks(callbacks),
+            progress=progress,
+            n_threads=None if n_threads is None else threads.checked(n_threads, "n_threads"),
+            initial_epoch=check_positive_int(initial_epoch + 1, "initial_epoch + 1") - 1,
+        )
+        self.stop_training = False
+        self.loss = run.loss
+        self.history = run.history
+        run.run()
+        return run.history
+
+    def _seed(self, seed: int | None) -> int:
+        seed = check_seed(seed)
+        if seed is None:
+            seed = secrets.randbits(63) if self.seed is None else self.seed
+        return seed
+
+    def predict(self, X: Any, *, n_threads: int | None = None) -> Array:
+        """Return the network's outputs (for `SoftmaxCrossEntropy`: logits).
+
+        A row's outputs do not depend on the rows beside it, nor on the number of threads.
+
+        Parameters
+        ----------
+        X : array_like
+            Shape (samples, inputs), no sample at all allowed. The computation is in its dtype.
+        n_threads : int or None
+            Most threads to use.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (samples, outputs).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `X` is not as described.
+        """
+        operations = self.operations()
+        X = as_inputs(X, "X", self.n_inputs, allow_empty=True)
+        limit = None if n_threads is None else threads.checked(n_threads, "n_threads")
+        if operations is None or not operations:
+            return self.forward(X, training=False)
+        return self._predictor(operations, X.dtype).predict(X, limit)
+
+    def evaluate(self, X: Any, y: Any, *, loss: Loss | None = None, n_threads: int | None = None) -> dict[str, float]:
+        """Return the mean loss (penalties included), and the accuracy where the loss is of classes.
+
+        Parameters
+        ----------
+        X, y : array_like
+            As for `fit`.
+        loss : Loss, optional
+            Without one that of the last `fit`, or `SoftmaxCrossEntropy`.
+        n_threads : int or None
+            Most threads to use.
+
+        Returns
+        -------
+        dict
+            ``{"loss": …, "accuracy": …}``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        operations = self.operations()
+        X = as_inputs(X, "X", self.n_inputs)
+        limit = None if n_threads is None else threads.checked(n_threads, "n_threads")
+        loss = _checked(loss, Loss, "loss", SoftmaxCrossEntropy if self.loss is None else lambda: self.loss)
+        return self.evaluate_checked(operations, X, y, loss, limit)
+
+    def evaluate_checked(
+        self, operations: Sequence[Operation] | None, X: Array, y: Any, loss: Loss, limit: int | None
+    ) -> dict[str, float]:
+        """Do the work of `evaluate` on inputs that have been checked."""
+        if not operations or loss.code is None:
+            outputs = self.forward(X, training=False)
+            value = loss.forward(outputs, y)
+            hits = loss.sample_hits
+        else:
+            labels, targets = loss.prepare(y, len(X), operations[-1].n_out, X.dtype)
+            rows, hits = self._predictor(operations, X.dtype).evaluate(X, labels, targets, loss, limit)
+            value = _mean(rows)
+        result = {"loss": value + sum(layer.penalty() for layer in self.layers)}
+        if loss.has_accuracy:
+            result["accuracy"] = _mean(hits)
+        return result
+
+    def forward(self, X: Any, training: bool = True) -> Array:
+        """Run the layers one by one and return the last one's output; each keeps its own.
+
+        Parameters
+        ----------
+        X : array_like
+            Shape (samples, inputs).
+        training : bool
+            Whether layers behave as in training (dropout) and keep what `backward` needs.
+        """
+        out = X
+        for layer in self.layers:
+            out = layer.forward(out, training)
+        return out
+
+    def backward(self, dvalues: Any) -> Array:
+        """Go back through the layers, last first; each sets its gradients.
+
+        Parameters
+        ----------
+        dvalues : array_like
+            The loss's gradient with respect to the outputs, shape (samples, outputs).
+        """
+        for layer in reversed(self.layers):
+            dvalues = layer.backward(dvalues)
+        return dvalues
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+def _mean(values: Array) -> float:
+    out = np.empty(1)
+    losses.row_mean(values, out)
+    return float(out[0])
+
+
+def _check_layers(layers: Sequence[Any]) -> None:
+    if not layers:
+        raise ValueError("layers: got none; pass at least one layer, for example Sequential(Dense(2, 3))")
+    width, names = None, set()
+    for place, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"layers[{place}] must be a fastnn layer, got {type(layer).__name__}"
+                + ("; write Sequential(*layers) to pass a list" if isinstance(layer, (list, tuple)) else "")
+            )
+        if any(layer is other for other in layers[:place]):
+            raise ValueError(f"layers[{place}] is in the network twice; make a second layer")
+        if layer.name is not None and layer.name in names:
+            raise ValueError(f"layers[{place}]: the name {layer.name!r} is taken; give each layer its own")
+        names.add(layer.name)
+        if layer.n_inputs is not None and width is not None and layer.n_inputs != width:
+            raise ValueError(
+                f"layers[{place}] takes {layer.n_inputs} inputs, but what comes before it gives {width}; "
+                f"make it Dense({width}, …)"
+            )
+        width = layer.n_outputs if layer.n_outputs is not None else width
+
+
+def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
+    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    for i, callback in enumerate(found):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks[{i}] must be a Callback, got {type(callback).__name__}; derive it from it")
+    return found
+
+
+def _checked(value: Any, kind: type, name: str, default: Any) -> Any:
+    if value is None:
+        return default()
+    if not isinstance(value, kind):
+        hint = f"; make an object of it: {value.__name__}()" if isinstance(value, type) else ""
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}{hint}")
+    return value
