@@ -30,6 +30,8 @@ ENCODE = "np.unique({name}, return_inverse=True)[1] or sklearn.preprocessing.Lab
 
 def plain(value: object, name: str, labels: bool = False) -> Array:
     """Return `value` as an ndarray of bools, integers or floats of any size and layout."""
+    if type(value) is np.ndarray and value.dtype.kind in "fiub":
+        return value
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: fill them, for example with {name}.filled(0)")
     if hasattr(value, "tocsr"):

@@ -10,7 +10,6 @@ import math
 import operator
 from collections.abc import Sequence
 from numbers import Real
-from typing import SupportsIndex
 
 import numpy as np
 
@@ -75,11 +74,11 @@ def check_positive_int(value: object, name: str, low: int = 1) -> int:
     ValueError
         If it is below `low`.
     """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name} must be a whole number, got {type(value).__name__}: pass an int")
     try:
-        number = operator.index(value)
-    except TypeError:  # an array has __index__, but only one element may use it
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
         raise TypeError(f"{name} must be a whole number, got {type(value).__name__}: pass an int") from None
     if number < low:
         raise ValueError(f"{name} must be at least {low}, got {number}: pass a larger int")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self, final, runtime_checkable
@@ -45,8 +46,12 @@ def powers(base: float, first: int, count: int) -> Rates:
     start = first // _BLOCK
     stop = (first + max(count, 1) - 1) // _BLOCK + 1
     coarse = np.array([math.pow(base, _BLOCK * i) for i in range(start, stop)])
-    fine = np.array([math.pow(base, i) for i in range(_BLOCK)])
-    return coarse[high - start] * fine[low]
+    return coarse[high - start] * _first_powers(base)[low]
+
+
+@functools.lru_cache(maxsize=16)
+def _first_powers(base: float) -> Rates:
+    return np.array([math.pow(base, i) for i in range(_BLOCK)])
 
 
 class Optimizer(Configurable, abc.ABC):
@@ -202,7 +207,7 @@ class Optimizer(Configurable, abc.ABC):
             ordered = as_parameter(param, param.shape, None, name)
             slots = [slot.reshape(-1) for slot in self.slots(owner, name, ordered)]
             slots += [np.empty(0, ordered.dtype)] * (3 - len(slots))
-            flat_grad = as_parameter(grad, ordered.shape, ordered.dtype, f"gradient of {name}").reshape(-1)
+            flat_grad = as_parameter(grad, ordered.shape, ordered.dtype, name).reshape(-1)
             work = 8.0 * ordered.size
             threads.run(optim.update, work, self.kind, ordered.reshape(-1), flat_grad, *slots, row)
             if ordered is not param:
@@ -260,6 +265,8 @@ class Optimizer(Configurable, abc.ABC):
 
 def _checked_rate(value: Any) -> Any:
     """Return a number as a float, a schedule as it is."""
+    if type(value) is float:  # the check for a schedule is slow
+        return check_number(value, "learning_rate")
     if not isinstance(value, type) and isinstance(value, _ScheduleLike):
         return value
     try:

@@ -11,7 +11,7 @@ from fastnn import threads
 from fastnn.activations import Activation, Linear, Softmax
 from fastnn.arrays import Array
 from fastnn.base import Layer
-from fastnn.kernels import gemm, losses, network, sync, train
+from fastnn.kernels import gemm, jobs, losses, narrow, network, sync, train
 from fastnn.layers import Dense, Dropout
 
 _LINE = 16  # elements between buffers' starts: a cache line of float32
@@ -66,6 +66,21 @@ def work_of(operations: Sequence[Operation], rows: int) -> float:
     dense = [o for o in operations if o.kind == network.DENSE]
     first = 2.0 * dense[0].n_in * dense[0].n_out
     return rows * (sum(6.0 * o.n_in * o.n_out for o in dense) - first)
+
+
+def is_narrow(operations: Sequence[Operation], loss: Any, targets: Array) -> bool:
+    """Tell whether the kernels for few inputs, one hidden ReLU layer and few classes can train a network.
+
+    One thread with them is as fast as three with the others.
+    """
+    if len(operations) != 2 or loss.code != losses.SOFTMAX_CROSS_ENTROPY or targets.size > 0:
+        return False
+    first, last = operations
+    return (
+        first.kind == last.kind == network.DENSE
+        and (first.activation, last.activation) == (gemm.RELU, gemm.LINEAR)
+        and max(first.n_in, last.n_out) <= narrow.LIMIT
+    )
 
 
 def _aligned(size: int, dtype: np.dtype[Any], fill: float | None = None) -> Array:
@@ -152,7 +167,8 @@ class Parameters:
     def __init__(self, operations: Sequence[Operation], dtype: np.dtype[Any]) -> None:
         plan = Plan(operations, 1, dtype)
         self.dtype = dtype
-        self.flat = _aligned(plan.n_params, dtype, 0.0)
+        # Kernels of narrow networks read whole registers, up to 64 elements behind the last parameter.
+        self.flat = _aligned(plan.n_params + 64, dtype, 0.0)[: plan.n_params]
         self.state: list[Array] = [np.empty(0, dtype)] * 3
         self.places: list[tuple[Dense, str, slice, tuple[int, ...]]] = []
         for o, row in zip(operations, plan.table, strict=True):
@@ -221,27 +237,36 @@ class Trainer:
         self.smoothing = float(getattr(loss, "label_smoothing", 0.0))
         self.plan = Plan(operations, batch_size, dtype)
         self.n_workers = threads.workers(work_of(operations, batch_size), limit, enough=threads.STEP_WORK)
-        self.work = _aligned(self.plan.scratch + self.n_workers * self.plan.part, dtype)
+        self.narrow = is_narrow(operations, loss, targets)
+        if self.narrow:
+            self.n_workers = 1
+        size = self.plan.scratch + self.n_workers * self.plan.part
+        if self.narrow:
+            first, last = operations
+            size = narrow.work_size(
+                first.n_in, first.n_out, last.n_out, self.parameters.flat.size, len(X), batch_size
+            )
+        self.work = _aligned(size, dtype, 0.0)
         self.losses, self.hits = np.empty(batch_size + _LINE, dtype), np.empty(batch_size + _LINE, dtype)
         self.order = np.empty(len(X) if shuffle else 1, np.int64)
         self.steps_per_epoch = -(-len(X) // batch_size)
         first_dense = next(i for i, o in enumerate(operations) if o.kind == network.DENSE)
-        job = np.empty(train.JOB, np.int64)
+        job = np.empty(jobs.JOB, np.int64)
         job.fill(0)
         for place, value in (
-            (train.ROWS, len(X)), (train.FEATURES, X.shape[1]), (train.BATCH, batch_size),
-            (train.SHUFFLE, int(shuffle)), (train.SEED, seed), (train.OPTIMIZER, optimizer.kind),
-            (train.LOSS, loss.code), (train.SOFT, int(loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0)),
-            (train.INPUT, self.plan.input), (train.INPUT_LD, self.plan.input_ld), (train.LABELS, self.plan.labels),
-            (train.TARGETS, self.plan.targets), (train.TARGETS_LD, self.plan.targets_ld),
-            (train.SCRATCH, self.plan.scratch), (train.BLOCK, self.plan.block), (train.PART, self.plan.part),
-            (train.FIRST_DENSE, first_dense), (train.ORDER_EPOCH, -1),
+            (jobs.ROWS, len(X)), (jobs.FEATURES, X.shape[1]), (jobs.BATCH, batch_size),
+            (jobs.SHUFFLE, int(shuffle)), (jobs.SEED, seed), (jobs.OPTIMIZER, optimizer.kind),
+            (jobs.LOSS, loss.code), (jobs.SOFT, int(loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0)),
+            (jobs.INPUT, self.plan.input), (jobs.INPUT_LD, self.plan.input_ld), (jobs.LABELS, self.plan.labels),
+            (jobs.TARGETS, self.plan.targets), (jobs.TARGETS_LD, self.plan.targets_ld),
+            (jobs.SCRATCH, self.plan.scratch), (jobs.BLOCK, self.plan.block), (jobs.PART, self.plan.part),
+            (jobs.FIRST_DENSE, first_dense), (jobs.ORDER_EPOCH, -1),
         ):  # fmt: skip
             job[place] = value
         self.job = job
-        self.tally = np.empty(train.TALLY, np.float64)
+        self.tally = np.empty(jobs.TALLY, np.float64)
         self.tally.fill(0.0)
-        self.tally[train.BAD_STEP] = -1.0
+        self.tally[jobs.BAD_STEP] = -1.0
         self.sync = np.empty(sync.SIZE, np.int64)
         self.step = 0
 
@@ -253,10 +278,17 @@ class Trainer:
         first_epoch = self.step // self.steps_per_epoch
         last_epoch = (self.step + steps) // self.steps_per_epoch
         history = np.empty((max(1, last_epoch - first_epoch), 3), np.float64)
-        self.job[train.FIRST_STEP], self.job[train.STEPS] = self.step, steps
-        self.tally[train.DONE] = 0.0
+        self.job[jobs.FIRST_STEP], self.job[jobs.STEPS] = self.step, steps
+        self.tally[jobs.DONE] = 0.0
         scalars = self.optimizer.scalars(self.optimizer.step, steps)
         self.sync.fill(0)
+        if self.narrow:
+            threads.call(
+                narrow.run_narrow, 1, self.X, self.labels, self.order, self.parameters.flat, *self.parameters.state,
+                self.work, self.losses, self.hits, self.plan.table, self.plan.factors, scalars, self.job,
+                self.smoothing, self.tally, history,
+            )  # fmt: skip
+            return self._done(history, first_epoch)
         arguments = (
             self.X, self.labels, self.targets, self.order, self.parameters.flat, *self.parameters.state,
             self.work, self.losses, self.hits, self.plan.table, self.plan.factors, scalars, self.job,
@@ -268,7 +300,10 @@ class Trainer:
             self.n_workers = 1
             self.sync.fill(0)
             threads.call(train.run_chunk, 1, *arguments)
-        done = int(self.tally[train.DONE])
+        return self._done(history, first_epoch)
+
+    def _done(self, history: Array, first_epoch: int) -> tuple[Array, int]:
+        done = int(self.tally[jobs.DONE])
         self.step += done
         self.optimizer.step += done
         return history[: self.step // self.steps_per_epoch - first_epoch], done

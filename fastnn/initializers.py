@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import threads
-from fastnn.arrays import check_number, check_positive_int
+from fastnn.arrays import check_number, check_positive_int, check_seed
 from fastnn.base import Configurable
 from fastnn.kernels import rng
 
@@ -71,7 +71,9 @@ class Initializer(Configurable, abc.ABC):
         """
         sizes = shape if isinstance(shape, tuple) else (shape,)
         sizes = tuple(check_positive_int(size, "shape") for size in sizes)
-        seed, index = check_positive_int(seed, "seed", 0), check_positive_int(index, "index", 0)
+        seed = check_positive_int(seed, "seed", 0)
+        check_seed(seed)
+        index = check_positive_int(index, "index", 0)
         out = np.empty(math.prod(sizes))
         self.draw(out, sizes, seed, index)
         return out.reshape(sizes)

@@ -2,8 +2,8 @@
 
 An optimiser gives the compiled loop its numbers (`Optimizer.kind`, `Optimizer.scalars`, `Optimizer.slots`),
 and works alone on layers, one step a call (`Optimizer.update`). Both ways run the same kernel on the same
-numbers. The formulas are in ``fastnn.kernels.optim``. Every class has the same parts in the same order: making
-it, which kernel it is, and its scalars.
+numbers. The formulas are in ``fastnn.kernels.optim``. Every class has the same parts in the same order:
+making it, which kernel it is, and its scalars.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def activate_part(x, x_at, x_ld, y, y_at, y_ld, rows, columns, activation):
             n = columns - j
             v = load_n(x, x_at + i * x_ld + j, n)
             if activation == _RELU:
-                v = select(v <= zero, zero, v)
+                v = select(v < zero, zero, v)
             elif activation == _SIGMOID:
                 v = vsigmoid(v)
             elif activation == _TANH:

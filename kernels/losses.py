@@ -20,21 +20,18 @@ def scratch_size(n, n_workers=1):
 
 
 @kernel
-def narrow_cross_entropy(
-    z, z_at, z_ld, labels, l_at, smoothing, dz, dz_at, dz_ld, losses, hits, row_at, rows, n, scale, scratch, s_at
-):  # fmt: skip
-    """Softmax cross-entropy of up to one register of rows with at most `lanes` classes, lanes along the rows.
+def class_major_cross_entropy(z, z_at, z_row, labels, l_at, smoothing, losses, hits, row_at, rows, n, scale):
+    """Softmax cross-entropy of up to one register of samples, lanes along them; the gradient replaces the logits.
 
-    `scratch` holds `n` registers. Sums over the classes are taken in their order.
+    Class j's logits lie at `z[z_at + j * z_row]`, whole registers of them whatever `rows` says. Sums over the classes
+    are taken in their order.
     """
-    step = lanes(z)
-    turn(z, z_at, z_ld, rows, n, scratch, s_at, step)
     label = load_n(labels, l_at, rows)
     one, zero = splat(z, 1.0), splat(z, 0.0)
-    top = load(scratch, s_at)
+    top = load(z, z_at)
     where, own = zero, zero
     for j in range(n):
-        v = load(scratch, s_at + j * step)
+        v = load(z, z_at + j * z_row)
         index = splat(z, j)
         higher = v > top
         where = select(higher, index, where)
@@ -42,9 +39,9 @@ def narrow_cross_entropy(
         own = select(label == index, v, own)
     total, shifted = zero, zero
     for j in range(n):
-        v = load(scratch, s_at + j * step) - top
+        v = load(z, z_at + j * z_row) - top
         e = vexp(v)
-        store(scratch, s_at + j * step, e)
+        store(z, z_at + j * z_row, e)
         total = total + e
         shifted = shifted + v
     share_of_each = splat(z, smoothing / n)
@@ -54,13 +51,26 @@ def narrow_cross_entropy(
         loss = loss - share_of_each * shifted
     store_n(losses, row_at, loss, rows)
     store_n(hits, row_at, select(where == label, one, zero), rows)
-    factor = splat(z, scale)
+    factor, part = splat(z, scale), one / total
     for j in range(n):
-        p = load(scratch, s_at + j * step) / total
+        p = load(z, z_at + j * z_row) * part
         p = select(label == splat(z, j), p - kept, p)
         if smoothing > 0.0:
             p = p - share_of_each
-        store(scratch, s_at + j * step, p * factor)
+        store(z, z_at + j * z_row, p * factor)
+
+
+@kernel
+def narrow_cross_entropy(
+    z, z_at, z_ld, labels, l_at, smoothing, dz, dz_at, dz_ld, losses, hits, row_at, rows, n, scale, scratch, s_at
+):  # fmt: skip
+    """Softmax cross-entropy of up to one register of rows with at most `lanes` classes, by way of class-major scratch.
+
+    `scratch` holds `n` registers.
+    """
+    step = lanes(z)
+    turn(z, z_at, z_ld, rows, n, scratch, s_at, step)
+    class_major_cross_entropy(scratch, s_at, step, labels, l_at, smoothing, losses, hits, row_at, rows, n, scale)
     turn(scratch, s_at, step, n, rows, dz, dz_at, dz_ld)
 
 

@@ -7,29 +7,36 @@ from ._compile import kernel
 from ._simd import atomic_add, atomic_read, lanes, load_n, store_n
 from .activations import derive_part
 from .gemm import LINEAR
+from .jobs import (
+    BATCH,
+    BLOCK,
+    BAD_STEP,
+    FEATURES,
+    FIRST_DENSE,
+    FIRST_STEP,
+    INPUT,
+    INPUT_LD,
+    LABELS,
+    LOSS,
+    OPTIMIZER,
+    ORDER_EPOCH,
+    PART,
+    ROWS,
+    SCRATCH,
+    SEED,
+    SHUFFLE,
+    SOFT,
+    STEPS,
+    TARGETS,
+    TARGETS_LD,
+    batch_of,
+    note,
+)
 from .losses import loss_part, sum_rows
 from .network import ACTIVATE, DENSE, GRAD, KIND, LD, N_OUT, OUT, backward, copy_rows, learn, operate, penalty
 from .rng import permutation
 from .split import share
 from .sync import BAD, barrier, gather
-
-# What a job's integers say.
-(ROWS, FEATURES, BATCH, FIRST_STEP, STEPS, SHUFFLE, SEED, OPTIMIZER, LOSS, SOFT, INPUT, INPUT_LD, LABELS, TARGETS,
- TARGETS_LD, SCRATCH, BLOCK, PART, FIRST_DENSE, ORDER_EPOCH) = range(20)  # fmt: skip
-JOB = 20
-# What the running sums of an epoch, and the end of a chunk, say.
-LOSS_SUM, HITS, SEEN, PENALTY_SUM, DONE, BAD_STEP = range(6)
-TALLY = 8
-# Columns of the history, one row per epoch.
-EPOCH_LOSS, EPOCH_ACCURACY, EPOCH_PENALTY = range(3)
-
-
-@kernel
-def batch_of(job, number):
-    """Return (first row, rows) of a step's batch; an epoch's last batch may be short."""
-    start = (number % ((job[ROWS] + job[BATCH] - 1) // job[BATCH])) * job[BATCH]
-    return start, min(job[BATCH], job[ROWS] - start)
-
 
 @kernel
 def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
@@ -47,23 +54,6 @@ def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
         n = targets.size // job[ROWS]
         place = job[TARGETS] + side * job[BATCH] * job[TARGETS_LD]
         copy_rows(targets, n, order, start, first, last, work, place, job[TARGETS_LD], n)
-
-
-@kernel
-def note(job, tally, history, losses, hits, m, penalised, number):
-    """Add a step to the running sums, and write the epoch's row at its end."""
-    tally[LOSS_SUM] += sum_rows(losses, m)
-    tally[HITS] += sum_rows(hits, m)
-    tally[PENALTY_SUM] += penalised * m
-    tally[SEEN] += m
-    steps = (job[ROWS] + job[BATCH] - 1) // job[BATCH]
-    if (number + 1) % steps == 0:
-        row = number // steps - job[FIRST_STEP] // steps
-        history[row, EPOCH_LOSS] = (tally[LOSS_SUM] + tally[PENALTY_SUM]) / tally[SEEN]
-        history[row, EPOCH_ACCURACY] = tally[HITS] / tally[SEEN]
-        history[row, EPOCH_PENALTY] = tally[PENALTY_SUM] / tally[SEEN]
-        tally[LOSS_SUM], tally[HITS], tally[PENALTY_SUM], tally[SEEN] = 0.0, 0.0, 0.0, 0.0
-    tally[DONE] += 1.0
 
 
 @kernel
@@ -169,7 +159,7 @@ def chunk_worker(
                         job[OPTIMIZER], scalars[s], work, s_at, block_at, worker, n_workers,
                     )  # fmt: skip
         if worker == 0:
-            note(job, tally, history, losses, hits, m, penalised, number)
+            note(job, tally, history, sum_rows(losses, m), hits, m, penalised, number)
         if shuffle and s + 1 < job[STEPS] and (number + 1) % steps != 0:
             fetch(X, labels, targets, order, job, number + 1, work, worker, n_workers)
         met += 1

@@ -27,8 +27,8 @@ def test_inputs_in_order_are_not_copied(dtype, shape):
     ("dtype", "becomes"),
     [
         ("bool", "float32"), ("int8", "float32"), ("uint8", "float32"), ("int64", "float32"),
-        ("uint64", "float32"), ("float16", "float32"), (">f4", "float32"), (">f8", "float64"), (">i4", "float32"),
-        ("longdouble", "float64"),
+        ("uint64", "float32"), ("float16", "float32"), (">i4", "float32"), (">f4", "float32"),
+        (">f8", "float64"), ("longdouble", "float64"),
     ],
 )  # fmt: skip
 def test_input_dtypes(dtype, becomes):

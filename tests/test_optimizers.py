@@ -1,0 +1,314 @@
+"""Optimisers: every kind against NumPy over several steps, their scalars, their state, and bad arguments."""
+
+import copy
+import gc
+import pickle
+
+import numpy as np
+import pytest
+import reference
+
+import fastnn as fnn
+from fastnn.optimizers import Optimizer
+
+FLOATS = (np.float32, np.float64)
+STEPS = 12
+# Name in reference.OPTIMIZERS -> ours, with the same settings.
+OURS = {
+    "sgd": lambda lr: fnn.SGD(lr),
+    "momentum": lambda lr: fnn.SGD(lr, momentum=0.9),
+    "nesterov": lambda lr: fnn.SGD(lr, momentum=0.9, nesterov=True),
+    "adagrad": lambda lr: fnn.AdaGrad(lr),
+    "adagrad_inside": lambda lr: fnn.AdaGrad(lr, epsilon_inside=True),
+    "rmsprop": lambda lr: fnn.RMSprop(lr),
+    "rmsprop_inside": lambda lr: fnn.RMSprop(lr, epsilon_inside=True),
+    "adam": lambda lr: fnn.Adam(lr),
+    "amsgrad": lambda lr: fnn.Adam(lr, amsgrad=True),
+    "adamw": lambda lr: fnn.AdamW(lr),
+    "lion": lambda lr: fnn.Lion(lr, weight_decay=0.01),
+}
+
+
+def dense_with_gradients(shape=(7, 5), dtype=np.float64, seed=0):
+    random = np.random.default_rng(seed)
+    dense = fnn.Dense(*shape)
+    dense.weights, dense.biases = random.normal(size=shape).astype(dtype), np.zeros(shape[1], dtype)
+    set_gradients(dense, random)
+    return dense
+
+
+def set_gradients(dense, random):
+    # Sizes differ by orders of magnitude, and shrink later, which is where AMSGrad differs from Adam.
+    scale = 10.0 ** random.uniform(-4, 1, dense.weights.shape)
+    dense.dweights = (scale * random.normal(size=dense.weights.shape)).astype(dense.weights.dtype)
+    dense.dbiases = random.normal(size=dense.biases.shape).astype(dense.biases.dtype)
+
+
+def test_every_optimiser_is_compared():
+    assert set(OURS) == set(reference.OPTIMIZERS)
+    kinds = {make(0.1).kind for make in OURS.values()}
+    assert kinds == set(range(11))
+    for name, make in OURS.items():
+        assert make(0.1).n_slots == reference.OPTIMIZERS[name][1]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (16, 16), (33, 31)])
+@pytest.mark.parametrize("name", OURS)
+def test_steps_equal_numpy(name, shape, dtype):
+    random = np.random.default_rng(1)
+    dense = dense_with_gradients(shape, dtype)
+    rate = fnn.InverseTimeDecay(0.05, decay=0.1)
+    optimizer = OURS[name](rate)
+    update, slots, settings = reference.OPTIMIZERS[name]
+    wanted = {key: value.astype(np.float64) for key, value in dense.parameters().items()}
+    state = {key: [np.zeros_like(value) for _ in range(slots)] for key, value in wanted.items()}
+    largest, path = 0.0, 0.0
+    for step in range(STEPS):
+        set_gradients(dense, random)
+        before = {key: value.copy() for key, value in wanted.items()}
+        for key, gradient in dense.gradients().items():
+            g = gradient.astype(np.float64)
+            update(
+                wanted[key], g, state[key], step, reference.inverse_time_decay(0.05, 0.1, step), **settings
+            )
+            largest = max(largest, abs(wanted[key]).max())
+            path += abs(wanted[key] - before[key]).max()
+        arrays = dense.parameters()
+        optimizer.update(dense)
+        assert all(dense.parameters()[key] is array for key, array in arrays.items())
+    assert optimizer.step == STEPS
+    # Each step rounds the parameter once and its own length a few times; the state's errors stay in it.
+    bound = np.finfo(dtype).eps * (STEPS * largest + STEPS * path)
+    for key, array in dense.parameters().items():
+        assert array.dtype == dtype
+        assert abs(array - wanted[key]).max() <= bound, key
+
+
+def test_state_equals_numpys():
+    dense = dense_with_gradients()
+    optimizer = fnn.Adam(0.1, amsgrad=True)
+    gradient = dense.dweights.copy()
+    optimizer.update(dense)
+    m, v, peak = optimizer.slots(dense, "weights", dense.weights)
+    np.testing.assert_allclose(m, 0.1 * gradient, rtol=1e-15)
+    np.testing.assert_allclose(v, 0.001 * gradient**2, rtol=1e-13)
+    np.testing.assert_array_equal(peak, v)
+
+
+# Scalars.
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("rate", [0.1, fnn.CosineDecay(0.1, steps=300), fnn.ExponentialDecay(1.0, rate=0.99)])
+def test_scalars_have_the_same_bits_in_pieces(name, rate):
+    optimizer = OURS[name](rate)
+    whole = optimizer.scalars(0, 1000)
+    assert whole.shape == (1000, 8) and whole.dtype == np.float64 and whole.flags.c_contiguous
+    random = np.random.default_rng(0)
+    cuts = sorted({0, 1000, 1, 63, 64, 65, 999, *random.integers(0, 1000, 20).tolist()})
+    pieces = [optimizer.scalars(first, last - first) for first, last in zip(cuts, cuts[1:], strict=False)]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    np.testing.assert_array_equal(np.concatenate([optimizer.scalars(i, 1) for i in range(1000)]), whole)
+    assert optimizer.scalars(5, 0).shape == (0, 8)
+
+
+def test_bias_corrections():
+    table = fnn.Adam(0.5, beta_1=0.9, beta_2=0.999).scalars(0, 5000)
+    steps = np.arange(1, 5001)
+    np.testing.assert_allclose(table[:, 0], 0.5 / (1 - 0.9**steps), rtol=1e-14)
+    np.testing.assert_allclose(table[:, 5], 1 / (1 - 0.999**steps), rtol=1e-12)
+    assert fnn.Adam(0.5, beta_1=0.0, beta_2=0.0).scalars(0, 2)[:, [0, 5]].tolist() == [[0.5, 1.0]] * 2
+    far = fnn.Adam(0.5).scalars(10**9, 2)
+    assert far[:, [0, 5]].tolist() == [[0.5, 1.0]] * 2
+
+
+def test_current_learning_rate():
+    dense = dense_with_gradients()
+    optimizer = fnn.SGD(fnn.InverseTimeDecay(1.0, decay=1.0))
+    assert optimizer.current_learning_rate == 1.0
+    seen = []
+    for _ in range(3):
+        optimizer.update(dense)
+        seen.append(optimizer.current_learning_rate)
+    assert seen == [1.0, 1 / 2, 1 / 3]
+    optimizer.learning_rate = 0.25
+    assert optimizer.current_learning_rate == 0.25
+    np.testing.assert_array_equal(optimizer.learning_rates(0, 2), [0.25, 0.25])
+
+
+# State.
+
+
+def test_state_is_kept_by_layer_and_name_and_dies_with_the_layer():
+    optimizer = fnn.SGD(0.1, momentum=0.9)
+    one, two = dense_with_gradients(), dense_with_gradients()
+    optimizer.update(one, two)
+    assert optimizer.slots(one, "weights", one.weights)[0] is optimizer.slots(one, "weights", one.weights)[0]
+    assert (
+        optimizer.slots(one, "weights", one.weights)[0] is not optimizer.slots(two, "weights", two.weights)[0]
+    )
+    assert len(optimizer._state) == 2
+    del one
+    gc.collect()
+    assert len(optimizer._state) == 1
+
+
+def test_state_follows_dtype_and_shape():
+    optimizer = fnn.SGD(0.1, momentum=0.9)
+    dense = dense_with_gradients()
+    optimizer.update(dense)
+    (state,) = optimizer.slots(dense, "weights", dense.weights)
+    (cast,) = optimizer.slots(dense, "weights", dense.weights.astype(np.float32))
+    assert cast.dtype == np.float32 and cast.any()
+    np.testing.assert_array_equal(cast, state.astype(np.float32))
+    (new,) = optimizer.slots(dense, "weights", np.zeros((2, 2)))
+    assert new.shape == (2, 2) and not new.any()
+
+
+def test_bound_arrays_are_the_state():
+    optimizer = fnn.SGD(0.5, momentum=0.5)
+    dense = dense_with_gradients()
+    buffer = np.zeros(100)
+    view = buffer[3 : 3 + dense.weights.size].reshape(dense.weights.shape)
+    optimizer.bind(dense, "weights", [view])
+    optimizer.update(dense)
+    assert optimizer.slots(dense, "weights", dense.weights)[0] is view
+    np.testing.assert_array_equal(view, -0.5 * dense.dweights)
+    assert not buffer[:3].any()
+    with pytest.raises(ValueError, match="must be 1 for SGD, got 2"):
+        optimizer.bind(dense, "weights", [view, view])
+
+
+def test_reset_starts_again():
+    first, second = dense_with_gradients(), dense_with_gradients()
+    optimizer = fnn.Adam(0.1)
+    optimizer.update(first)
+    optimizer.reset()
+    assert optimizer.step == 0
+    optimizer.update(second)
+    np.testing.assert_array_equal(first.weights, second.weights)
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_copies_of_layer_and_optimiser_go_on_alike(clone):
+    dense, optimizer = dense_with_gradients(), fnn.Adam(0.1)
+    optimizer.update(dense)
+    other, other_optimizer = clone((dense, optimizer))
+    optimizer.update(dense)
+    other_optimizer.update(other)
+    assert other is not dense and other_optimizer.step == 2
+    np.testing.assert_array_equal(dense.weights, other.weights)
+
+
+# Layers of the user's own, and errors.
+
+
+class Scale(fnn.Layer):
+    """One factor, kept in a layout that no kernel takes."""
+
+    def __init__(self):
+        self.factor, self.dfactor = np.ones((4, 6), ">f8")[::2, ::2], None
+
+    def forward(self, inputs, training=True):
+        return inputs
+
+    def backward(self, dvalues):
+        return dvalues
+
+    def parameters(self):
+        return {"factor": self.factor}
+
+    def gradients(self):
+        return {"factor": self.dfactor}
+
+
+def test_user_layers_learn_in_place():
+    layer, optimizer = Scale(), fnn.SGD(0.5)
+    factor = layer.factor
+    layer.dfactor = [[1, 2, 3], [4, 5, 6]]
+    optimizer.update(fnn.ReLU(), layer)
+    assert layer.factor is factor
+    np.testing.assert_array_equal(factor, [[0.5, 0, -0.5], [-1, -1.5, -2]])
+
+
+def test_errors_change_nothing():
+    good, bad, optimizer = dense_with_gradients(), fnn.Dense(2, 2), fnn.SGD(0.5)
+    weights = good.weights.copy()
+    with pytest.raises(RuntimeError, match=r"no gradient of its weights: call forward\(\) and backward\(\)"):
+        optimizer.update(good, bad)
+    bad.dweights, bad.dbiases = np.zeros((2, 3)), np.zeros(2)
+    with pytest.raises(ValueError, match="gradient of weights must have the shape"):
+        optimizer.update(good, bad)
+    bad.dweights = np.zeros((2, 2))
+    optimizer.learning_rate = -1.0
+    with pytest.raises(ValueError, match="learning_rate"):
+        optimizer.update(good, bad)
+    np.testing.assert_array_equal(good.weights, weights)
+    assert optimizer.step == 0
+
+
+class Lying:
+    """A schedule that gives what it should not."""
+
+    def __init__(self, rates):
+        self.rates = rates
+
+    def __call__(self, step):
+        return 0.1
+
+    def values(self, first_step, count):
+        return self.rates
+
+
+@pytest.mark.parametrize("rates", [[0.1, 0.2], [-1.0], [np.nan], []])
+def test_schedules_that_lie_are_caught(rates):
+    with pytest.raises(ValueError, match="mend the values"):
+        fnn.SGD(Lying(rates)).scalars(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: fnn.SGD(-0.1), ValueError, "learning_rate"),
+        (lambda: fnn.SGD(np.inf), ValueError, "learning_rate"),
+        (lambda: fnn.SGD("0.1"), TypeError, "a number or a schedule, got str"),
+        (lambda: fnn.SGD(fnn.InverseTimeDecay), TypeError, "got the class InverseTimeDecay"),
+        (lambda: fnn.SGD(lambda step: 0.1), TypeError, "got function"),
+        (lambda: fnn.SGD(momentum=1.0), ValueError, "momentum"),
+        (lambda: fnn.SGD(nesterov=True), ValueError, "nesterov needs momentum"),
+        (lambda: fnn.SGD(0.1, 0.9, 1), TypeError, "nesterov must be True or False"),
+        (lambda: fnn.AdaGrad(epsilon=0), ValueError, "epsilon must be finite and greater than 0"),
+        (lambda: fnn.RMSprop(rho=-0.1), ValueError, "rho"),
+        (lambda: fnn.Adam(beta_1=1), ValueError, "beta_1"),
+        (lambda: fnn.Adam(beta_2="x"), TypeError, "beta_2"),
+        (lambda: fnn.AdamW(weight_decay=-1), ValueError, "weight_decay"),
+        (lambda: fnn.Lion(beta_2=1.5), ValueError, "beta_2"),
+        (lambda: fnn.Adam().scalars(-1, 1), ValueError, "first_step"),
+        (lambda: fnn.Adam().scalars(0, 1.0), TypeError, "count"),
+    ],
+)
+def test_bad_arguments(make, error, says):
+    with pytest.raises(error, match=says):
+        make()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_configurations(name):
+    for rate in (0.125, fnn.InverseTimeDecay(1.0, decay=0.5)):
+        optimizer = OURS[name](rate)
+        config = optimizer.get_config()
+        again = Optimizer.from_config(config, fnn.Schedule.from_config)
+        assert type(again) is type(optimizer) and again.get_config() == config
+        np.testing.assert_array_equal(again.scalars(0, 10), optimizer.scalars(0, 10))
+        assert repr(again) == repr(optimizer)
+
+
+def test_bad_configurations():
+    config = fnn.SGD(fnn.InverseTimeDecay(1.0, decay=0.5)).get_config()
+    with pytest.raises(ValueError, match="schedule_from"):
+        Optimizer.from_config(config)
+    with pytest.raises(ValueError, match="'SGD'"):
+        Optimizer.from_config({"type": "os.system"})
+    with pytest.raises(ValueError, match="does not fit SGD"):
+        Optimizer.from_config({"type": "SGD", "speed": 1})
