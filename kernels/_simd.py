@@ -40,6 +40,7 @@ VECTOR_BYTES = _host_vector_bytes()
 # (32 registers with AVX-512 and on Arm, 16 with AVX2).
 TILE_ROWS = 6 if VECTOR_BYTES != 16 or platform.machine().lower() in ("arm64", "aarch64") else 3
 TILE_VECTORS = {64: 4, 32: 2, 16: 4}[VECTOR_BYTES]
+_ESTIMATES = VECTOR_BYTES == 64
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
 
@@ -399,6 +400,62 @@ def scale_by_power(typingctx, x, n):
 sqrt = _unary("llvm.sqrt", "Square root, correctly rounded, of a vector or a float.")
 absolute = _unary("llvm.fabs", "Absolute value of a vector or a float.")
 nearest = _unary("llvm.rint", "Nearest whole number, ties to even, of a vector or a float.")
+
+
+@intrinsic
+def has_estimates(typingctx, like):
+    """Tell, when the kernel is compiled, whether `root_estimate` and `reciprocal_estimate` are good to 14 bits."""
+    vec = _like(like)
+    good = _ESTIMATES and vec.dtype.bitwidth == 32 and vec.lanes == 16
+
+    def codegen(context, builder, sig, args):
+        return context.get_constant(types.boolean, good)
+
+    return types.boolean(like), codegen
+
+
+def _estimate(name, exact, doc):
+    @intrinsic
+    def operation(typingctx, a):
+        def codegen(context, builder, sig, args):
+            vty = args[0].type
+            if not (_ESTIMATES and str(vty) == "<16 x float>"):
+                return exact(builder, args[0])
+            i16 = ir.IntType(16)
+            fn = _declare(builder, f"llvm.x86.avx512.{name}.ps.512", vty, [vty, vty, i16])
+            return builder.call(fn, [args[0], ir.Constant(vty, None), ir.Constant(i16, -1)])
+
+        return a(a), codegen
+
+    operation.__doc__ = doc
+    return operation
+
+
+def _exact_reciprocal(builder, value):
+    return builder.fdiv(_constant(value.type, 1.0), value)
+
+
+reciprocal_estimate = _estimate("rcp14", _exact_reciprocal, "About `1 / a`: to 14 bits, or exact; see `has_estimates`.")
+root_estimate = _estimate(
+    "rsqrt14",
+    lambda builder, value: _exact_reciprocal(builder, _call(builder, "llvm.sqrt", value.type, value)),
+    "About `1 / sqrt(a)`: to 14 bits, or exact; see `has_estimates`.",
+)
+
+
+@intrinsic
+def prefetch(typingctx, array, offset):
+    """Ask for the cache line of `array[offset]`, to be written, in the second-level cache; no fault if there is none."""
+
+    def codegen(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        i32 = ir.IntType(32)
+        fn = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, i32, i32, i32])
+        builder.call(fn, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 2), ir.Constant(i32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
 
 
 @intrinsic

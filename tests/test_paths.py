@@ -1,0 +1,358 @@
+"""The same bits for any number of threads, through the compiled loop and layer by layer; a row stands alone."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import threads
+
+CONFIGURATIONS = 200
+CLASSES = (2, 3, 3, 5, 10, 16, 17, 40)
+ACTIVATIONS = (fnn.ReLU, fnn.ReLU, fnn.Sigmoid, fnn.Tanh, fnn.Linear, fnn.Softmax)
+OPTIMIZERS = (
+    lambda rate: fnn.SGD(rate),
+    lambda rate: fnn.SGD(rate, momentum=0.9),
+    lambda rate: fnn.SGD(rate, momentum=0.8, nesterov=True),
+    lambda rate: fnn.AdaGrad(rate),
+    lambda rate: fnn.AdaGrad(rate, epsilon_inside=True),
+    lambda rate: fnn.RMSprop(rate),
+    lambda rate: fnn.RMSprop(rate, epsilon_inside=True),
+    lambda rate: fnn.Adam(rate),
+    lambda rate: fnn.Adam(rate, amsgrad=True),
+    lambda rate: fnn.AdamW(rate),
+    lambda rate: fnn.Lion(rate, weight_decay=0.1),
+)
+KINDS = 11  # of `fastnn.kernels.optim`: each is there once
+
+
+class EachStep(fnn.Callback):
+    """Wants every step, and so sends `fit` down the layer-by-layer path."""
+
+    def on_step_end(self, step, logs):
+        pass
+
+
+class Spy:
+    """Stands for `threads.call`; remembers which kernels ran on how many workers."""
+
+    def __init__(self):
+        self.call, self.seen = threads.call, []
+
+    def __call__(self, kernel, n_workers, *args):
+        used = self.call(kernel, n_workers, *args)
+        self.seen.append((kernel.__name__, used))
+        return used
+
+    def most(self, name):
+        """Return the largest number of workers the kernel of that name ran on."""
+        return max((used for kernel, used in self.seen if kernel == name), default=0)
+
+
+@pytest.fixture
+def spread(monkeypatch):
+    """Give even the smallest work as many workers as are allowed, and spy on the calls."""
+    real, spy = threads.workers, Spy()
+    monkeypatch.setattr(threads, "workers", lambda work, limit=None, enough=1.0: real(max(work, 1e3), limit, 1.0))
+    monkeypatch.setattr(threads, "call", spy)
+    yield spy
+    fnn.set_num_threads(None)
+
+
+def sizes(r, high):
+    """Draw from 1 to `high`, small ones and those beside a register's edge more often."""
+    if r.random() < 0.3:
+        return int(min(high, r.choice([1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 256])))
+    return int(np.exp(r.uniform(0, np.log(high))))
+
+
+def hidden(r, depth):
+    """Return what makes the layers of a network, given their widths: dense ones with anything in between."""
+    makers = []
+
+    def between():
+        for _ in range(r.choice([0, 1, 1, 1, 2])):
+            if r.random() < 0.25:
+                own = int(r.integers(100)) if r.random() < 0.3 else None
+                rate = float(r.choice([0.0, 0.2, 0.7]))
+                makers.append(lambda a, b: fnn.Dropout(rate, seed=own))
+            else:
+                kind = ACTIVATIONS[r.integers(len(ACTIVATIONS))]
+                makers.append(lambda a, b: kind())
+
+    if r.random() < 0.15:
+        between()
+    for i in range(depth):
+        penalties = {}
+        for name in ("weight_l1", "weight_l2", "bias_l1", "bias_l2"):
+            if r.random() < 0.12:
+                penalties[name] = float(r.choice([1e-4, 1e-2]))
+        makers.append(lambda a, b, kept=penalties: fnn.Dense(a, b, **kept))
+        makers[-1].dense = True
+        if i < depth - 1 or r.random() < 0.2:
+            between()
+    return makers
+
+
+class Configuration:
+    """A network, data and a way to train it, all drawn from a number; `fit` trains a fresh copy."""
+
+    def __init__(self, number):
+        r = np.random.default_rng([7, number])
+        self.dtype = (np.float32, np.float64)[number % 2]
+        self.optimizer = OPTIMIZERS[number // 2 % len(OPTIMIZERS)]
+        depth = int(r.integers(1, 6))
+        self.widths = [sizes(r, 300) for _ in range(depth)]
+        self.makers = hidden(r, depth)
+        self.rows = sizes(r, 500)
+        self.batch = None if r.random() < 0.25 else max(sizes(r, 500), self.rows // 6)
+        if number % 10 == 0:
+            self.batch, self.rows = 1, min(self.rows, 12)
+        self.epochs = 3 if self.rows < 100 else 2
+        self.shuffle, self.seed = bool(r.random() < 0.6), int(r.integers(2**40))
+        self.rate = fnn.InverseTimeDecay(0.02, decay=0.1) if r.random() < 0.3 else 0.01
+        kind = number // 22 % 6
+        if kind == 5:
+            self.loss, width = fnn.MeanSquaredError, sizes(r, 300)
+        else:
+            smoothing = float(r.choice([0.05, 0.3])) if kind in (3, 4) else 0.0
+            self.loss, width = lambda: fnn.SoftmaxCrossEntropy(label_smoothing=smoothing), int(r.choice(CLASSES))
+        self.widths.append(width)
+        self.X = r.normal(size=(self.rows, self.widths[0])).astype(self.dtype)
+        labels = r.integers(0, width, self.rows)
+        self.y = {
+            0: labels,
+            1: np.eye(width)[labels],
+            # A few rows are as sure as one-hot ones are, so that batches of nothing else come up.
+            2: np.where(r.random((self.rows, 1)) < 0.3, np.eye(width)[labels], r.dirichlet(np.ones(width), self.rows)),
+            3: labels,
+            4: r.dirichlet(np.ones(width), self.rows),
+            5: r.normal(size=(self.rows, width)),
+        }[kind]
+
+    def model(self):
+        widths = iter(itertools.pairwise(self.widths))
+        layers = [make(*(next(widths) if hasattr(make, "dense") else (0, 0))) for make in self.makers]
+        return fnn.Sequential(*layers, seed=3)
+
+    def fit(self, callbacks=(), n_threads=None):
+        """Return all that a training leaves behind, as bytes and numbers."""
+        model, optimizer = self.model(), self.optimizer(self.rate)
+        history = model.fit(
+            self.X, self.y, loss=self.loss(), optimizer=optimizer, epochs=self.epochs, batch_size=self.batch,
+            shuffle=self.shuffle, seed=self.seed, callbacks=callbacks, n_threads=n_threads,
+        )  # fmt: skip
+        state = [
+            slot.tobytes()
+            for layer in model.layers
+            for name, value in layer.parameters().items()
+            for slot in optimizer.slots(layer, name, value)
+        ]
+        left = {
+            "weights": {name: value.tobytes() for name, value in model.parameters().items()},
+            "dtypes": {value.dtype for value in model.parameters().values()},
+            "state": state,
+            "history": {name: np.array(curve).tobytes() for name, curve in history.items()},
+            "steps": (history.steps, optimizer.step, history.diverged_at),
+        }
+        return left, history
+
+    def __repr__(self):
+        return f"{self.model()} batch={self.batch} shuffle={self.shuffle} {self.loss()} {self.optimizer(self.rate)}"
+
+
+def differences(one, other):
+    return [name for name in one if one[name] != other[name]]
+
+
+@pytest.mark.parametrize("number", range(CONFIGURATIONS))
+def test_same_bits_for_any_threads_and_either_path(number, spread):
+    job = Configuration(number)
+    wanted, history = job.fit(n_threads=1)
+    assert history.compiled and spread.most("run_chunk") == 1
+    assert wanted["dtypes"] == {np.dtype(job.dtype)}
+    for n_threads in (2, 3, 4):
+        spread.seen.clear()
+        got, _ = job.fit(n_threads=n_threads)
+        assert spread.most("run_chunk") == n_threads, "the parallel build did not run"
+        assert not differences(wanted, got), (n_threads, job)
+    spread.seen.clear()
+    fnn.set_num_threads(1 + number % 4)
+    got, history = job.fit([EachStep()])
+    assert not history.compiled
+    assert spread.most("run_chunk") == 0 and spread.most("dense_forward") == 1 + number % 4
+    assert not differences(wanted, got), ("layer by layer", job)
+
+
+def test_the_configurations_cover_what_they_should():
+    jobs = [Configuration(number) for number in range(CONFIGURATIONS)]
+    layers = [layer for job in jobs for layer in job.model().layers]
+    assert len(jobs) >= 200
+    assert {len(job.widths) - 1 for job in jobs} == {1, 2, 3, 4, 5}
+    assert {job.optimizer(0.1).kind for job in jobs} == set(range(KINDS))
+    assert {type(layer) for layer in layers} >= {fnn.Dense, fnn.Dropout, *ACTIVATIONS}
+    assert any(layer.penalty() for layer in layers) and any(job.batch == 1 for job in jobs)
+    assert {job.shuffle for job in jobs} == {True, False}
+    assert max(max(job.widths) for job in jobs) > 250 and max(job.rows for job in jobs) > 400
+    assert any(job.batch and job.rows % job.batch and job.batch < job.rows for job in jobs)
+
+
+def small(dropout=None, **settings):
+    layers = [fnn.Dense(4, 12), fnn.ReLU(), fnn.Dense(12, 3)]
+    if dropout is not None:
+        layers.insert(2, fnn.Dropout(dropout, **settings))
+    return fnn.Sequential(*layers, seed=1)
+
+
+def small_data(n=40, dtype=np.float32):
+    r = np.random.default_rng(5)
+    return r.normal(size=(n, 4)).astype(dtype), r.integers(0, 3, n)
+
+
+def weights(model):
+    return b"".join(value.tobytes() for value in model.parameters().values())
+
+
+def both_paths(train):
+    """Return the weights after ``train(callbacks)``, compiled and layer by layer."""
+    return weights(train([])), weights(train([EachStep()]))
+
+
+@pytest.mark.parametrize("own", [None, 9])
+@pytest.mark.parametrize("seed", [None, 1, 77])
+def test_dropout_draws_the_same_masks_on_either_path(seed, own):
+    X, y = small_data()
+
+    def train(callbacks):
+        model = small(0.5, seed=own)
+        for _ in range(2):  # a second fit draws as the first did
+            model.fit(X, y, epochs=2, seed=seed, callbacks=callbacks, batch_size=15)
+        return model
+
+    compiled, by_layers = both_paths(train)
+    assert compiled == by_layers
+
+
+def test_dropout_depends_on_the_seed_of_fit():
+    X, y = small_data()
+    models = [small(0.5) for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        model.fit(X, y, epochs=2, seed=seed, shuffle=False)
+    first, again, other = map(weights, models)
+    assert first == again and first != other
+
+
+def test_a_layer_used_before_changes_nothing():
+    X, y = small_data()
+
+    def train(callbacks):
+        model = small(0.5)
+        model.forward(X, training=True)
+        model.predict(X.astype(np.float64))
+        model.fit(X, y, epochs=2, callbacks=callbacks)
+        return model
+
+    fresh = small(0.5)
+    fresh.fit(X, y, epochs=2)
+    assert both_paths(train) == (weights(fresh), weights(fresh))
+
+
+def test_smoothing_of_probabilities_is_done_once():
+    X, _ = small_data()
+    y = np.random.default_rng(0).dirichlet([1, 1, 1], len(X))
+
+    def train(callbacks):
+        model = small()
+        model.fit(X, y, loss=fnn.SoftmaxCrossEntropy(label_smoothing=0.2), epochs=2, callbacks=callbacks)
+        return model
+
+    compiled, by_layers = both_paths(train)
+    assert compiled == by_layers
+
+
+def test_a_batch_of_sure_rows_among_probabilities():
+    """One-hot rows are probabilities too, whichever batch they fall into."""
+    X, labels = small_data()
+    y = np.random.default_rng(0).dirichlet([1, 1, 1], len(X))
+    y[:20] = np.eye(3)[labels[:20]]
+
+    def train(callbacks):
+        model = small()
+        model.fit(X, y, epochs=2, batch_size=5, shuffle=False, callbacks=callbacks)
+        return model
+
+    compiled, by_layers = both_paths(train)
+    assert compiled == by_layers
+
+
+def test_histories_have_the_same_curves_on_either_path():
+    """Zero weights have no penalty at first: the curve has its zero all the same."""
+    X, y = small_data()
+    curves = []
+    for callbacks in ([], [fnn.Callback()], [EachStep()]):
+        model = fnn.Sequential(fnn.Dense(4, 3, initializer="zeros", weight_l2=0.1), seed=1)
+        curves.append(dict(model.fit(X, y, epochs=3, batch_size=None, callbacks=callbacks)))
+    assert curves[0] == curves[1] == curves[2]
+    assert {len(curve) for curve in curves[0].values()} == {3}
+
+
+def test_going_on_after_another_dtype_or_path():
+    """The path may change from one fit to the next, and so may the optimiser's arrays it binds."""
+    X, y = small_data()
+    results = set()
+    for ways in itertools.product(([], [EachStep()]), repeat=3):
+        model, optimizer = small(), fnn.Adam(0.01)
+        for epoch, callbacks in enumerate(ways):
+            dtype = np.float64 if epoch == 1 else np.float32
+            model.fit(X.astype(dtype), y, optimizer=optimizer, epochs=1, initial_epoch=epoch, callbacks=callbacks)
+        results.add(weights(model))
+    assert len(results) == 1
+
+
+# --- prediction ---
+
+
+def outputs(job, model, X, n_threads=1):
+    return [row.tobytes() for row in model.predict(X, n_threads=n_threads)]
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_a_row_does_not_depend_on_the_rows_beside_it(number, spread):
+    job = Configuration(number)
+    r = np.random.default_rng(number)
+    n = int(r.choice([5, 30, 97, 250]))
+    model, X = job.model(), r.normal(size=(n, job.widths[0])).astype(job.dtype)
+    wanted = outputs(job, model, X)
+    order = r.permutation(n)
+    assert outputs(job, model, X[order]) == [wanted[i] for i in order]
+    for _ in range(4):
+        some = np.flatnonzero(r.random(n) < r.choice([0.1, 0.5, 0.9]))
+        assert outputs(job, model, X[some], int(r.integers(1, 5))) == [wanted[i] for i in some]
+    for size in (1, 6, 7, 96, 97):
+        got = [row for at in range(0, n, size) for row in outputs(job, model, X[at : at + size], 1 + size % 4)]
+        assert got == wanted, size
+    X[1:] = np.nan if number % 2 else 1e30
+    first = model.layers[0].forward(X, training=False)[0] if number % 4 == 0 else None
+    assert first is None or np.isfinite(first).all()
+    for n_threads in (2, 3, 4):
+        spread.seen.clear()
+        X = r.normal(size=X.shape).astype(job.dtype)
+        assert outputs(job, model, X) == outputs(job, model, X, n_threads)
+        assert spread.most("predict") == n_threads
+
+
+@pytest.mark.parametrize("number", range(0, 40, 3))
+def test_predict_equals_forward_and_evaluate_does_not_depend_on_threads(number, spread):
+    job = Configuration(number)
+    model = job.model()
+    with np.errstate(all="ignore"):
+        assert model.predict(job.X).tobytes() == model.forward(job.X, training=False).tobytes()
+    figures = [model.evaluate(job.X, job.y, loss=job.loss(), n_threads=n) for n in (1, 2, 3, 4)]
+    assert spread.most("evaluate") == 4
+    assert figures[1:] == figures[:-1]
+    loss = job.loss()
+    value = loss.forward(model.predict(job.X), job.y) + sum(layer.penalty() for layer in model.layers)
+    assert figures[0]["loss"] == value
+    if loss.has_accuracy:
+        assert figures[0]["accuracy"] == np.mean(loss.sample_hits, dtype=np.float64)
