@@ -113,7 +113,7 @@ class Plan:
         Where workers' scratch begins, where in it gradients' blocks lie, and the length of each one's.
     """
 
-    def __init__(self, operations: Sequence[Operation], rows: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, operations: Sequence[Operation], rows: int, dtype: np.dtype[Any], seed: int = 0) -> None:
         size, itemsize = 0, dtype.itemsize
         self.table = np.empty((len(operations), network.COLUMNS), np.int64)
         self.table.fill(0)
@@ -139,6 +139,7 @@ class Plan:
             elif isinstance(o.layer, Dropout):
                 self.factors[i, network.RATE] = o.layer.rate
                 row[network.STREAM] = o.place
+                row[network.SEED] = seed if o.layer.seed is None else o.layer.seed
         self.n_params = params
         self.rows = rows
         n_in, n_out = operations[0].n_in, operations[-1].n_out
@@ -235,7 +236,7 @@ class Trainer:
         self.parameters, self.optimizer = parameters, optimizer
         self.X, self.labels, self.targets = X.reshape(-1), labels.astype(dtype), targets.reshape(-1)
         self.smoothing = float(getattr(loss, "label_smoothing", 0.0))
-        self.plan = Plan(operations, batch_size, dtype)
+        self.plan = Plan(operations, batch_size, dtype, seed)
         self.n_workers = threads.workers(work_of(operations, batch_size), limit, enough=threads.STEP_WORK)
         self.narrow = is_narrow(operations, loss, targets)
         if self.narrow:

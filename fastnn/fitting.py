@@ -16,6 +16,7 @@ from fastnn.callbacks import Callback
 from fastnn.engine import Trainer, work_of
 from fastnn.history import DivergenceWarning, History
 from fastnn.kernels import losses, rng
+from fastnn.layers import Dropout
 from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
 
@@ -141,10 +142,10 @@ class Fit:
 
     def _run_layers(self) -> None:
         learning = [layer for layer in self.model.layers if layer.parameters()]
+        masked = [(place, layer) for place, layer in enumerate(self.model.layers) if isinstance(layer, Dropout)]
         order = np.arange(self.rows)
-        soft = self.targets.size > 0
         hear_steps = [c for c in self.callbacks if c.needs_steps]
-        step = 0
+        step, before = 0, self.initial_epoch * self.steps_per_epoch
         with self._bar() as bar:
             for epoch in range(self.initial_epoch, self.initial_epoch + self.epochs):
                 if self.model.stop_training:
@@ -154,16 +155,20 @@ class Fit:
                 total = hits = penalties = 0.0
                 for start in range(0, self.rows, self.batch):
                     rows = order[start : start + self.batch]
-                    y = self.targets[rows] if soft else self.labels[rows]
+                    for place, layer in masked:
+                        layer.draw_from(self.seed if layer.seed is None else layer.seed, place, before + step)
                     outputs = self.model.forward(self.X[rows], training=True)
-                    self.loss.forward(outputs, y)
+                    labels = self.labels[rows] if self.labels.size else self.labels
+                    targets = self.targets[rows] if self.targets.size else self.targets
+                    self.loss.forward_prepared(outputs, labels, targets)
                     part = losses.sum_rows(self.loss.sample_losses, len(rows))
                     penalty = sum(layer.penalty() for layer in self.model.layers)
                     if not math.isfinite(part + penalty):
                         self._diverged(step)
                         return
                     total += part
-                    hits += losses.sum_rows(self.loss.sample_hits, len(rows))
+                    if self.loss.has_accuracy:
+                        hits += losses.sum_rows(self.loss.sample_hits, len(rows))
                     penalties += penalty * len(rows)
                     self.model.backward(self.loss.backward())
                     rate = float(self.optimizer.learning_rates(self.optimizer.step, 1)[0])

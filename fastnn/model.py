@@ -287,7 +287,7 @@ class Sequential:
         if not operations or loss.code is None:
             outputs = self.forward(X, training=False)
             value = loss.forward(outputs, y)
-            hits = loss.sample_hits
+            hits = np.empty(0) if loss.sample_hits is None else loss.sample_hits
         else:
             labels, targets = loss.prepare(y, len(X), operations[-1].n_out, X.dtype)
             rows, hits = self._predictor(operations, X.dtype).evaluate(X, labels, targets, loss, limit)

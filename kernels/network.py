@@ -7,7 +7,7 @@ the plan names. No code is compiled for an architecture.
 import numpy as np
 
 from ._compile import kernel
-from ._simd import TILE_ROWS, TILE_VECTORS, lanes, load_n, store_n
+from ._simd import TILE_ROWS, TILE_VECTORS, itemsize, lanes, load_n, prefetch, store_n
 from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
 from .dropout import dropout_part
 from .gemm import LINEAR, column_sums, forward_part, gradient_block, inputs_part, parts
@@ -19,8 +19,8 @@ from .split import share
 DENSE, ACTIVATION, DROPOUT, SOFTMAX = 0, 1, 2, 3
 # Columns of the plan. `OUT` is the operation's output and `GRAD` the gradient of it (for a dense layer with an
 # activation: of what goes into the activation), both with rows `LD` apart. The input is the row above's output.
-KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM = range(10)
-COLUMNS = 10
+KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM, SEED = range(11)
+COLUMNS = 11
 # Columns of the table of factors, one row per operation.
 WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
@@ -39,7 +39,7 @@ def copy_rows(source, ld, order, start, first, last, target, target_at, target_l
 
 
 @kernel
-def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, seed, step_number,
+def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, step_number,
             scratch, s_at, worker, n_workers):  # fmt: skip
     """Run operation `o` forward on `m` rows of `x`, a worker's part."""
     kind, n = plan[o, KIND], plan[o, N_OUT]
@@ -58,14 +58,14 @@ def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, se
         softmax_part(x, x_first, x_ld, work, out_first, ld, rows, n)
     elif training:
         dropout_part(
-            x, x_at, x_ld, work, out, ld, first, last, n, factors[o, RATE], seed, plan[o, STREAM], step_number
+            x, x_at, x_ld, work, out, ld, first, last, n, factors[o, RATE], plan[o, SEED], plan[o, STREAM], step_number
         )
     else:
         activate_part(x, x_first, x_ld, work, out_first, ld, rows, n, LINEAR)
 
 
 @kernel
-def backward(plan, factors, o, params, work, m, seed, step_number, scratch, s_at, worker, n_workers):
+def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, worker, n_workers):
     """Write the gradient of the output of operation `o - 1` from that of `o`, a worker's part."""
     kind, n = plan[o, KIND], plan[o, N_OUT]
     d, ld = plan[o, GRAD], plan[o, LD]
@@ -91,13 +91,26 @@ def backward(plan, factors, o, params, work, m, seed, step_number, scratch, s_at
         )
     else:
         dropout_part(
-            work, d, ld, work, dx, dx_ld, first, last, n, factors[o, RATE], seed, plan[o, STREAM], step_number
+            work, d, ld, work, dx, dx_ld, first, last, n, factors[o, RATE], plan[o, SEED], plan[o, STREAM], step_number
         )
     if before != LINEAR:
         at = plan[o - 1, OUT] + first * dx_ld
         derive_part(
             work, dx + first * dx_ld, dx_ld, work, at, dx_ld, work, dx + first * dx_ld, dx_ld, rows, n, before
         )
+
+
+@kernel
+def fetch_block(p, s1, s2, at, n, rows, columns):
+    """Ask for a block of parameters and their state while its gradient is computed, so that the update finds them."""
+    line = 64 // itemsize(p)
+    for i in range(rows):
+        for j in range(0, columns, line):
+            prefetch(p, at + i * n + j)
+            if s1.size > 0:
+                prefetch(s1, at + i * n + j)
+            if s2.size > 0:
+                prefetch(s2, at + i * n + j)
 
 
 @kernel
@@ -117,12 +130,16 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     first, last = v0 * step, min(n, v1 * step)
     turned = n <= step
     height = width if turned else BLOCK_ROWS
+    # What lies in the second-level cache needs no asking, and a small batch leaves no time for it.
+    ahead = m >= 64 and params.size * itemsize(params) > 1 << 19
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
     for j in range(first, last, width):
         columns = min(width, last - j)
         for r in range(r0, r1, height):
             rows, at = min(height, r1 - r), w_at + r * n + j
             block_ld = n if turned else width
+            if ahead:
+                fetch_block(params, s1, s2, at, n, rows, columns)
             gradient_block(
                 x, x_at + r, x_ld, work, d + j, ld, m, n, rows, columns, scratch, block_at, block_ld, scratch, s_at
             )

@@ -14,6 +14,7 @@ from ._simd import (
     from_bits,
     has_estimates,
     lanes,
+    load,
     load_n,
     maximum,
     reciprocal_estimate,
@@ -21,6 +22,7 @@ from ._simd import (
     select,
     splat,
     sqrt,
+    store,
     store_n,
 )
 from .split import share
@@ -59,62 +61,124 @@ def zero_minus(v):
 
 
 @kernel
+def get(a, at, n, whole):
+    """Load a whole register, or the first `n` lanes of one."""
+    return load(a, at) if whole else load_n(a, at, n)
+
+
+@kernel
+def put(a, at, v, n, whole):
+    """Store a whole register, or the first `n` lanes of one."""
+    if whole:
+        store(a, at, v)
+    else:
+        store_n(a, at, v, n)
+
+
+@kernel
+def adam_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, first, last, whole, h):
+    """Adam and its kin on the elements `first` to `last` of `rows` rows, whole registers or one that is not."""
+    rate, b1, r1, b2, r2 = splat(p, h[0]), splat(p, h[1]), splat(p, h[2]), splat(p, h[3]), splat(p, h[4])
+    correct, eps, keep = splat(p, h[5]), splat(p, h[6]), splat(p, h[7])
+    for i in range(rows):
+        for j in range(first, last, lanes(p)):
+            at, n = p_at + i * p_ld + j, last - j
+            w, grad = get(p, at, n, whole), get(g, g_at + i * g_ld + j, n, whole)
+            m = fma(b1, get(s1, at, n, whole), r1 * grad)
+            v = fma(b2, get(s2, at, n, whole), r2 * grad * grad)
+            put(s1, at, m, n, whole)
+            put(s2, at, v, n, whole)
+            if kind == AMSGRAD:
+                v = maximum(v, get(s3, at, n, whole))
+                put(s3, at, v, n, whole)
+            if kind == ADAMW:
+                w = w * keep
+            put(p, at, w - over_root(rate * m, correct * v, eps), n, whole)
+
+
+@kernel
+def momentum_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h):
+    """Descent with or without momentum on the elements `first` to `last` of `rows` rows."""
+    rate, back, momentum = splat(p, h[0]), splat(p, -h[0]), splat(p, h[1])
+    for i in range(rows):
+        for j in range(first, last, lanes(p)):
+            at, n = p_at + i * p_ld + j, last - j
+            w, grad = get(p, at, n, whole), get(g, g_at + i * g_ld + j, n, whole)
+            if kind == SGD:
+                w = fma(back, grad, w)
+            else:
+                pull = rate * grad
+                u = momentum * get(s1, at, n, whole) - pull
+                put(s1, at, u, n, whole)
+                if kind == NESTEROV:
+                    w = w + (momentum * u - pull)
+                else:
+                    w = w + u
+            put(p, at, w, n, whole)
+
+
+@kernel
+def root_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h):
+    """AdaGrad and RMSprop on the elements `first` to `last` of `rows` rows."""
+    rate, b, c, d = splat(p, h[0]), splat(p, h[1]), splat(p, h[2]), splat(p, h[3])
+    none = splat(p, 0.0)
+    for i in range(rows):
+        for j in range(first, last, lanes(p)):
+            at, n = p_at + i * p_ld + j, last - j
+            w, grad = get(p, at, n, whole), get(g, g_at + i * g_ld + j, n, whole)
+            if kind == ADAGRAD or kind == ADAGRAD_INSIDE:
+                v = fma(grad, grad, get(s1, at, n, whole))
+                eps = b
+            else:
+                v = fma(b, get(s1, at, n, whole), c * grad * grad)
+                eps = d
+            put(s1, at, v, n, whole)
+            if kind == ADAGRAD or kind == RMSPROP:
+                w = w - over_root(rate * grad, v, eps)
+            else:
+                w = w - over_root(rate * grad, v + eps, none)
+            put(p, at, w, n, whole)
+
+
+@kernel
+def lion_run(p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h):
+    """Lion on the elements `first` to `last` of `rows` rows."""
+    rate, b1, r1, b2, r2 = splat(p, h[0]), splat(p, h[1]), splat(p, h[2]), splat(p, h[3]), splat(p, h[4])
+    keep, zero, one, signs = splat(p, h[5]), splat(p, 0.0), splat(p, 1.0), splat(p, -0.0)
+    for i in range(rows):
+        for j in range(first, last, lanes(p)):
+            at, n = p_at + i * p_ld + j, last - j
+            w, grad, old = get(p, at, n, whole), get(g, g_at + i * g_ld + j, n, whole), get(s1, at, n, whole)
+            put(s1, at, fma(b2, old, r2 * grad), n, whole)
+            blend = fma(b1, old, r1 * grad)
+            sign = from_bits((bits_of(blend) & bits_of(signs)) | bits_of(one))
+            put(p, at, w * keep - rate * select(blend == zero, zero, sign), n, whole)
+
+
+@kernel
+def update_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, first, last, whole, h):
+    """Update the elements `first` to `last` of `rows` rows by the optimiser numbered `kind`."""
+    if kind >= ADAM and kind <= ADAMW:
+        adam_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, first, last, whole, h)
+    elif kind <= NESTEROV:
+        momentum_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h)
+    elif kind == LION:
+        lion_run(p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h)
+    else:
+        root_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h)
+
+
+@kernel
 def update_block(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, columns, h):
     """Update `rows` × `columns` parameters at `p[p_at + i * p_ld + j]` from gradients at `g[g_at + i * g_ld + j]`.
 
     State lies as the parameters do. `h` is the row of scalars of `update`.
     """
-    step = lanes(p)
-    a, b, c, d = splat(p, h[0]), splat(p, h[1]), splat(p, h[2]), splat(p, h[3])
-    e, f, eps, keep = splat(p, h[4]), splat(p, h[5]), splat(p, h[6]), splat(p, h[7])
-    for i in range(rows):
-        for j in range(0, columns, step):
-            at, n = p_at + i * p_ld + j, columns - j
-            w = load_n(p, at, n)
-            grad = load_n(g, g_at + i * g_ld + j, n)
-            if kind >= ADAM and kind <= ADAMW:
-                m = fma(b, load_n(s1, at, n), c * grad)
-                v = fma(d, load_n(s2, at, n), e * grad * grad)
-                store_n(s1, at, m, n)
-                store_n(s2, at, v, n)
-                if kind == AMSGRAD:
-                    v = maximum(v, load_n(s3, at, n))
-                    store_n(s3, at, v, n)
-                if kind == ADAMW:
-                    w = w * keep
-                w = w - over_root(a * m, f * v, eps)
-            elif kind == SGD:
-                w = fma(splat(p, -h[0]), grad, w)
-            elif kind == MOMENTUM or kind == NESTEROV:
-                pull = a * grad
-                u = b * load_n(s1, at, n) - pull
-                store_n(s1, at, u, n)
-                if kind == NESTEROV:
-                    w = w + (b * u - pull)
-                else:
-                    w = w + u
-            elif kind == ADAGRAD or kind == ADAGRAD_INSIDE:
-                v = fma(grad, grad, load_n(s1, at, n))
-                store_n(s1, at, v, n)
-                if kind == ADAGRAD:
-                    w = w - over_root(a * grad, v, b)
-                else:
-                    w = w - a * grad / sqrt(v + b)
-            elif kind == RMSPROP or kind == RMSPROP_INSIDE:
-                v = fma(b, load_n(s1, at, n), c * grad * grad)
-                store_n(s1, at, v, n)
-                if kind == RMSPROP:
-                    w = w - over_root(a * grad, v, d)
-                else:
-                    w = w - a * grad / sqrt(v + d)
-            else:
-                old = load_n(s1, at, n)
-                store_n(s1, at, fma(d, old, e * grad), n)
-                blend = fma(b, old, c * grad)
-                sign = from_bits((bits_of(blend) & bits_of(splat(p, -0.0))) | bits_of(splat(p, 1.0)))
-                zero = splat(p, 0.0)
-                w = w * f - a * select(blend == zero, zero, sign)
-            store_n(p, at, w, n)
+    whole = columns - columns % lanes(p)
+    if whole > 0:
+        update_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, 0, whole, True, h)
+    if whole < columns:
+        update_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, whole, columns, False, h)
 
 
 @kernel

@@ -92,17 +92,17 @@ def chunk_worker(
         for o in range(ops):
             if o > 0:
                 operate(
-                    plan, factors, o, work, plan[o - 1, OUT], plan[o - 1, LD], params, work, 0, m, True, seed, number,
+                    plan, factors, o, work, plan[o - 1, OUT], plan[o - 1, LD], params, work, 0, m, True, number,
                     work, s_at, worker, n_workers,
                 )  # fmt: skip
             elif shuffle:
                 operate(
-                    plan, factors, o, work, x_at, job[INPUT_LD], params, work, 0, m, True, seed, number,
+                    plan, factors, o, work, x_at, job[INPUT_LD], params, work, 0, m, True, number,
                     work, s_at, worker, n_workers,
                 )  # fmt: skip
             else:
                 operate(
-                    plan, factors, o, X, start * features, features, params, work, 0, m, True, seed, number,
+                    plan, factors, o, X, start * features, features, params, work, 0, m, True, number,
                     work, s_at, worker, n_workers,
                 )  # fmt: skip
             met += 1
@@ -139,7 +139,7 @@ def chunk_worker(
 
         for o in range(last_op, first_dense - 1, -1):
             if o > first_dense:
-                backward(plan, factors, o, params, work, m, seed, number, work, s_at, worker, n_workers)
+                backward(plan, factors, o, params, work, m, number, work, s_at, worker, n_workers)
                 met += 1
                 barrier(sync, n_workers, met)
             if plan[o, KIND] == DENSE:
@@ -218,11 +218,11 @@ def run_chunk(
 def forward_block(X, row, m, features, params, work, base, plan, factors, s_at):
     """Take `m` rows of `X` through the network within one worker's part of the workspace."""
     operate(
-        plan, factors, 0, X, row * features, features, params, work, base, m, False, 0, 0, work, s_at, 0, 1
+        plan, factors, 0, X, row * features, features, params, work, base, m, False, 0, work, s_at, 0, 1
     )
     for o in range(1, plan.shape[0]):
         operate(
-            plan, factors, o, work, base + plan[o - 1, OUT], plan[o - 1, LD], params, work, base, m, False, 0, 0,
+            plan, factors, o, work, base + plan[o - 1, OUT], plan[o - 1, LD], params, work, base, m, False, 0,
             work, s_at, 0, 1,
         )  # fmt: skip
 
