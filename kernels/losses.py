@@ -7,11 +7,9 @@ from ._compile import kernel
 from ._simd import first_lanes, lanes, load, load_n, max_lanes, maximum, select, splat, store, store_n, sum_lanes
 from .gemm import turn
 from .math import vexp, vlog
-from .split import share
+from .split import get, put, share
 
 SOFTMAX_CROSS_ENTROPY, MEAN_SQUARED_ERROR = 0, 1
-WHOLE = 64
-"""Elements of scratch a worker needs beside `lanes` rows of outputs."""
 
 
 def scratch_size(n, n_workers=1):
@@ -75,61 +73,90 @@ def narrow_cross_entropy(
 
 
 @kernel
+def largest(z, at, first, last, whole, top):
+    """Return `top` raised lane by lane to the values `first` to `last`."""
+    lowest = splat(z, -np.inf)
+    for j in range(first, last, lanes(z)):
+        v = get(z, at + j, last - j, whole)
+        top = maximum(top, v if whole else first_lanes(v, last - j, lowest))
+    return top
+
+
+@kernel
+def exponentials(z, z_at, dz, dz_at, first, last, whole, high, total):
+    """Write `exp(z - high)` to `dz` and return the lanes' `total` with them added."""
+    zero = splat(z, 0.0)
+    for j in range(first, last, lanes(z)):
+        e = vexp(get(z, z_at + j, last - j, whole) - high)
+        put(dz, dz_at + j, e, last - j, whole)
+        total = total + (e if whole else first_lanes(e, last - j, zero))
+    return total
+
+
+@kernel
+def finish_row(dz, dz_at, target, t_at, first, last, whole, soft, factor, each, scaled):
+    """Turn exponentials into gradients: `(e factor - target or each) scaled`."""
+    for j in range(first, last, lanes(dz)):
+        p = get(dz, dz_at + j, last - j, whole) * factor
+        p = p - (get(target, t_at + j, last - j, whole) if soft else each)
+        put(dz, dz_at + j, p * scaled, last - j, whole)
+
+
+@kernel
+def first_reaching(z, at, n, level):
+    """Return the first index below `n` whose value is at least `level`; `n` if there is none."""
+    step = lanes(z)
+    for j in range(0, n, step):
+        if max_lanes(first_lanes(load_n(z, at + j, n - j), n - j, splat(z, -np.inf))) >= level:
+            for i in range(j, min(n, j + step)):
+                if z[at + i] >= level:
+                    return i
+    return n
+
+
+@kernel
+def shifted_sum(z, z_at, target, t_at, n, high, soft):
+    """Return (`Σ t (z - high)`, `Σ t`) over a row of target probabilities, or with every `t` one."""
+    zero = splat(z, 0.0)
+    inner, mass = zero, zero
+    for j in range(0, n, lanes(z)):
+        v = first_lanes(load_n(z, z_at + j, n - j) - high, n - j, zero)
+        t = load_n(target, t_at + j, n - j) if soft else first_lanes(splat(z, 1.0), n - j, zero)
+        inner, mass = inner + t * v, mass + t
+    return sum_lanes(inner), sum_lanes(mass)
+
+
+@kernel
 def wide_cross_entropy(
-    z, z_at, z_ld, target, t_at, label, smoothing, dz, dz_at, losses, hits, row_at, n, scale, soft
+    z, z_at, target, t_at, label, smoothing, dz, dz_at, losses, hits, row_at, n, scale, soft
 ):  # fmt: skip
     """Softmax cross-entropy of one row, lanes along the classes; `soft` takes a row of target probabilities."""
     step = lanes(z)
-    lowest, zero = splat(z, -np.inf), splat(z, 0.0)
-    top = lowest
-    for j in range(0, n, step):
-        top = maximum(top, first_lanes(load_n(z, z_at + j, n - j), n - j, lowest))
-    peak = max_lanes(top)
+    whole = n - n % step
+    top = largest(z, z_at, 0, whole, True, splat(z, -np.inf))
+    peak = max_lanes(largest(z, z_at, whole, n, False, top))
     high = splat(z, peak)
-    total, inner, weight = zero, zero, zero
-    for j in range(0, n, step):
-        v = load_n(z, z_at + j, n - j) - high
-        e = first_lanes(vexp(v), n - j, zero)
-        store_n(dz, dz_at + j, e, n - j)
-        total = total + e
-        if soft:
-            t = load_n(target, t_at + j, n - j)
-            weight = weight + t
-            inner = inner + t * v
-        elif smoothing > 0.0:
-            inner = inner + first_lanes(v, n - j, zero)
-    sum_ = sum_lanes(total)
+    total = exponentials(z, z_at, dz, dz_at, 0, whole, True, high, splat(z, 0.0))
+    sum_ = sum_lanes(exponentials(z, z_at, dz, dz_at, whole, n, False, high, total))
     # One lane's worth of logarithm: the row's loss is a scalar.
-    log_sum = max_lanes(vlog(splat(z, sum_)))
-    best = 0
-    while best < n - 1 and not z[z_at + best] >= peak:
-        best += 1
-    each = splat(z, smoothing / n)
+    loss = max_lanes(vlog(splat(z, sum_)))
+    mass = splat(z, 1.0)
     if soft:
-        mass = sum_lanes(weight)
-        aim = 0
-        for j in range(1, n):
-            if target[t_at + j] > target[t_at + aim]:
-                aim = j
-        losses[row_at] = log_sum * mass - sum_lanes(inner)
-        hits[row_at] = 1.0 if best == aim else 0.0
-        factor = splat(z, mass) / splat(z, sum_)
+        inner, weight = shifted_sum(z, z_at, target, t_at, n, high, True)
+        loss = loss * weight - inner
+        mass = splat(z, weight)
+        aim = max_lanes(largest(target, t_at, whole, n, False, largest(target, t_at, 0, whole, True, splat(z, -np.inf))))
+        label = first_reaching(target, t_at, n, aim)
     else:
-        own = z[z_at + label] - peak
-        loss = log_sum - (1.0 - smoothing) * own
+        loss -= (1.0 - smoothing) * (z[z_at + label] - peak)
         if smoothing > 0.0:
-            loss -= smoothing / n * sum_lanes(inner)
-        losses[row_at] = loss
-        hits[row_at] = 1.0 if best == label else 0.0
-        factor = splat(z, 1.0) / splat(z, sum_)
-    scaled = splat(z, scale)
-    for j in range(0, n, step):
-        p = load_n(dz, dz_at + j, n - j) * factor
-        if soft:
-            p = p - load_n(target, t_at + j, n - j)
-        elif smoothing > 0.0:
-            p = p - each
-        store_n(dz, dz_at + j, p * scaled, n - j)
+            loss -= smoothing / n * shifted_sum(z, z_at, z, z_at, n, high, False)[0]
+    losses[row_at] = loss
+    # Of equal logits the first counts, as with argmax.
+    hits[row_at] = 1.0 if z[z_at + label] >= peak and first_reaching(z, z_at, label, peak) == label else 0.0
+    factor, each, scaled = mass / splat(z, sum_), splat(z, smoothing / n), splat(z, scale)
+    finish_row(dz, dz_at, target, t_at, 0, whole, True, soft, factor, each, scaled)
+    finish_row(dz, dz_at, target, t_at, whole, n, False, soft, factor, each, scaled)
     if not soft:
         dz[dz_at + label] -= (1.0 - smoothing) * scale
 
@@ -154,7 +181,7 @@ def cross_entropy_part(
         for r in range(first, last):
             label = 0 if soft else np.int64(labels[l_at + r])
             wide_cross_entropy(
-                z, z_at + r * z_ld, z_ld, target, t_at + r * t_ld, label, smoothing,
+                z, z_at + r * z_ld, target, t_at + r * t_ld, label, smoothing,
                 dz, dz_at + r * dz_ld, losses, hits, r, n, scale, soft,
             )  # fmt: skip
 

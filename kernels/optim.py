@@ -14,18 +14,14 @@ from ._simd import (
     from_bits,
     has_estimates,
     lanes,
-    load,
-    load_n,
     maximum,
     reciprocal_estimate,
     root_estimate,
     select,
     splat,
     sqrt,
-    store,
-    store_n,
 )
-from .split import share
+from .split import get, put, share
 
 SGD, MOMENTUM, NESTEROV, ADAGRAD, ADAGRAD_INSIDE, RMSPROP, RMSPROP_INSIDE, ADAM, AMSGRAD, ADAMW, LION = range(11)
 SLOTS = (0, 1, 1, 1, 1, 1, 1, 2, 3, 2, 1)
@@ -58,21 +54,6 @@ def over_root(m, v, eps):
 def zero_minus(v):
     """Return `-v`, sign of zero included: a flip that LLVM folds into the multiply-add that takes it."""
     return from_bits(bits_of(v) ^ bits_of(splat(v, -0.0)))
-
-
-@kernel
-def get(a, at, n, whole):
-    """Load a whole register, or the first `n` lanes of one."""
-    return load(a, at) if whole else load_n(a, at, n)
-
-
-@kernel
-def put(a, at, v, n, whole):
-    """Store a whole register, or the first `n` lanes of one."""
-    if whole:
-        store(a, at, v)
-    else:
-        store_n(a, at, v, n)
 
 
 @kernel

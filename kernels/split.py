@@ -1,6 +1,7 @@
-"""How the elements of an array are shared out among workers."""
+"""How the elements of an array are shared out among workers, and among registers."""
 
 from ._compile import kernel
+from ._simd import load, load_n, store, store_n
 
 
 @kernel
@@ -25,3 +26,18 @@ def share(n, worker, n_workers, grain):
     """
     blocks = (n + grain - 1) // grain
     return min(n, blocks * worker // n_workers * grain)
+
+
+@kernel
+def get(a, at, n, whole):
+    """Load a whole register, or the first `n` lanes of one (masks cost a fifth more, so only tails have them)."""
+    return load(a, at) if whole else load_n(a, at, n)
+
+
+@kernel
+def put(a, at, v, n, whole):
+    """Store a whole register, or the first `n` lanes of one."""
+    if whole:
+        store(a, at, v)
+    else:
+        store_n(a, at, v, n)
