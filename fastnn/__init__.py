@@ -31,6 +31,7 @@ from fastnn.schedules import (  # noqa: E402
     StepDecay,
     Warmup,
 )
+from fastnn.search import SearchResult, random_search  # noqa: E402
 from fastnn.threads import get_num_threads, set_num_threads  # noqa: E402
 
 __version__ = "0.1.0"
@@ -38,7 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdaGrad", "Adam", "AdamW", "Callback", "CosineDecay", "Dense", "DivergenceWarning", "Dropout", "EarlyStopping",
     "ExponentialDecay", "History", "InverseTimeDecay", "Layer", "Linear", "Lion", "Loss", "MeanSquaredError",
-    "OneCycle", "Optimizer", "RMSprop", "ReLU", "ReduceOnPlateau", "SGD", "Schedule", "Sequential", "Sigmoid",
+    "OneCycle", "Optimizer", "RMSprop", "ReLU", "ReduceOnPlateau", "SGD", "Schedule", "SearchResult", "Sequential", "Sigmoid",
     "Softmax", "SoftmaxCrossEntropy", "StepDecay", "Tanh", "Warmup", "callbacks", "datasets", "get_num_threads",
-    "initializers", "metrics", "schedules", "set_num_threads",
+    "initializers", "metrics", "random_search", "schedules", "set_num_threads",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnn import threads
 from fastnn.activations import Activation, Linear, Softmax
+from fastnn._array_steps import check_finite
 from fastnn.arrays import Array
 from fastnn.base import Layer
 from fastnn.kernels import gemm, jobs, losses, narrow, network, sync, train
@@ -83,7 +84,7 @@ def is_narrow(operations: Sequence[Operation], loss: Any, targets: Array) -> boo
     )
 
 
-def _aligned(size: int, dtype: np.dtype[Any], fill: float | None = None) -> Array:
+def aligned(size: int, dtype: np.dtype[Any], fill: float | None = None) -> Array:
     """Return a 1-D array whose first element lies on a 64-byte boundary."""
     spare = 64 // dtype.itemsize
     room = np.empty(size + spare, dtype)
@@ -169,7 +170,7 @@ class Parameters:
         plan = Plan(operations, 1, dtype)
         self.dtype = dtype
         # Kernels of narrow networks read whole registers, up to 64 elements behind the last parameter.
-        self.flat = _aligned(plan.n_params + 64, dtype, 0.0)[: plan.n_params]
+        self.flat = aligned(plan.n_params + 64, dtype, 0.0)[: plan.n_params]
         self.state: list[Array] = [np.empty(0, dtype)] * 3
         self.places: list[tuple[Dense, str, slice, tuple[int, ...]]] = []
         for o, row in zip(operations, plan.table, strict=True):
@@ -199,7 +200,7 @@ class Parameters:
         count = optimizer.n_slots
         if len(self.state[0]) == 0 and count or any(len(s) == 0 for s in self.state[:count]):
             self.state = [
-                _aligned(self.flat.size if i < count else 0, self.dtype, 0.0) for i in range(3)
+                aligned(self.flat.size if i < count else 0, self.dtype, 0.0) for i in range(3)
             ]
         for (layer, name, where, shape), view in zip(self.places, self.views, strict=True):
             held = optimizer.slots(layer, name, view)
@@ -247,7 +248,7 @@ class Trainer:
             size = narrow.work_size(
                 first.n_in, first.n_out, last.n_out, self.parameters.flat.size, len(X), batch_size
             )
-        self.work = _aligned(size, dtype, 0.0)
+        self.work = aligned(size, dtype, 0.0)
         self.losses, self.hits = np.empty(batch_size + _LINE, dtype), np.empty(batch_size + _LINE, dtype)
         self.order = np.empty(len(X) if shuffle else 1, np.int64)
         self.steps_per_epoch = -(-len(X) // batch_size)
@@ -319,43 +320,60 @@ class Predictor:
         self.flops = work_of(operations, 1) / 3.0
         self.plans: dict[int, Plan] = {}
         self.operations = operations
-        self.work = np.empty(0, parameters.dtype)
-        self.none = np.empty(0, parameters.dtype)
+        # Workspaces that no call is using: each thread that predicts takes one and puts it back.
+        self.spare: list[tuple[Array, Array]] = []
 
-    def _prepare(self, rows: int, limit: int | None) -> tuple[Plan, int, Array]:
+    def _prepare(self, rows: int, limit: int | None) -> tuple[Plan, int, Array, Array]:
         block = 6 if rows <= 6 else _PREDICT_ROWS
         plan = self.plans.get(block)
         if plan is None:
             plan = self.plans[block] = Plan(self.operations, block, self.parameters.dtype)
         n_workers = 1 if rows == 1 else threads.workers(self.flops * rows, limit)
-        work = self.work
+        try:
+            work, finite = self.spare.pop()
+        except IndexError:
+            work = finite = np.empty(0, self.parameters.dtype)
         if work.size < n_workers * plan.forward_part:
-            work = self.work = _aligned(n_workers * plan.forward_part, self.parameters.dtype)
-        return plan, n_workers, work
+            work = aligned(n_workers * plan.forward_part, self.parameters.dtype)
+        if finite.size < n_workers:
+            finite = np.empty(n_workers, self.parameters.dtype)
+        return plan, n_workers, work, finite
 
     def predict(self, X: Array, limit: int | None) -> Array:
-        """Return the network's outputs for the rows of `X`."""
+        """Return the network's outputs for the rows of `X`, whose layout has been checked.
+
+        Raises
+        ------
+        ValueError
+            If `X` holds NaN or infinity.
+        """
         self.parameters.read()
-        out = np.empty((len(X), self.n_out), X.dtype)
-        plan, n_workers, work = self._prepare(len(X), limit)
+        rows = len(X)
+        out = np.empty((rows, self.n_out), X.dtype)
+        plan, n_workers, work, finite = self._prepare(rows, limit)
         threads.call(
             train.predict, n_workers, X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows,
-            plan.forward_scratch, plan.forward_part, out.reshape(-1),
+            plan.forward_scratch, plan.forward_part, out.reshape(-1), finite,
         )  # fmt: skip
+        for fault in finite[:n_workers].tolist():
+            if fault != 0.0:
+                check_finite(X, X, "X")
+        self.spare.append((work, finite))
         return out
 
     def evaluate(self, X: Array, labels: Array, targets: Array, loss: Any, limit: int | None) -> tuple[Array, Array]:
         """Return each row's loss, and 1 where its class is right."""
         self.parameters.read()
         row_loss, hits = np.empty(len(X), X.dtype), np.empty(len(X), X.dtype)
-        plan, n_workers, work = self._prepare(max(len(X), 7), limit)
+        plan, n_workers, work, finite = self._prepare(max(len(X), 7), limit)
         soft = loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0
         threads.call(
             train.evaluate, n_workers, X.reshape(-1), labels.astype(X.dtype), targets.reshape(-1), self.parameters.flat, work,
             plan.table, plan.factors, plan.rows, plan.forward_scratch, plan.forward_part, loss.code, soft,
             float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits,
         )  # fmt: skip
+        self.spare.append((work, finite))
         return row_loss, hits
 
 
-__all__ = ["Operation", "Parameters", "Plan", "Predictor", "Trainer", "lower", "work_of"]
+__all__ = ["Operation", "Parameters", "Plan", "Predictor", "Trainer", "aligned", "is_narrow", "lower", "work_of"]

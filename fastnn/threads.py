@@ -123,6 +123,11 @@ def call(kernel: Any, n_workers: int, *args: Any) -> int:
     return 1
 
 
+def call_serial(kernel: Any, *args: Any) -> None:
+    """Call a kernel that has no parallel build."""
+    kernel.serial(*args)
+
+
 def _single_entry() -> bool:
     try:
         return numba.threading_layer() == "workqueue"

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import atomic_add, atomic_read, lanes, load_n, store_n
+from ._simd import atomic_add, atomic_read, fma, lanes, load, load_n, splat, store_n, sum_lanes
 from .activations import derive_part
 from .gemm import LINEAR
 from .jobs import (
@@ -228,7 +228,18 @@ def forward_block(X, row, m, features, params, work, base, plan, factors, s_at):
 
 
 @kernel
-def predict(X, params, work, plan, factors, block, scratch_at, part, out, n_workers):
+def nothing_but_numbers(x, first, last, faults):
+    """Return `faults`, NaN in some lane if one of the elements `first` to `last` is NaN or infinite."""
+    step = lanes(x)
+    zero = splat(x, 0.0)
+    whole = last - (last - first) % step
+    for i in range(first, whole, step):
+        faults = fma(load(x, i), zero, faults)
+    return fma(load_n(x, whole, last - whole), zero, faults)
+
+
+@kernel
+def predict(X, params, work, plan, factors, block, scratch_at, part, out, finite, n_workers):
     """Network outputs of all rows, `block` rows at a time.
 
     Parameters
@@ -243,6 +254,9 @@ def predict(X, params, work, plan, factors, block, scratch_at, part, out, n_work
     scratch_at, part : int
         Layout of a worker's part of `work`.
     out : (rows · outputs,) array of T, written
+    finite : (workers,) array of T, written
+        Zero from each worker whose rows hold numbers only, NaN where one holds NaN or infinity: the rows are in the
+        cache anyway, while a pass of its own over all of them takes a tenth of the time.
     n_workers : int
         Parallel over blocks of rows; a row's outputs do not depend on the block it is in.
     """
@@ -253,13 +267,16 @@ def predict(X, params, work, plan, factors, block, scratch_at, part, out, n_work
     for worker in prange(n_workers):
         w = np.int64(worker)
         base = w * part
+        faults = splat(out, 0.0)
         for row in range(share(rows, w, n_workers, 6), share(rows, w + 1, n_workers, 6), block):
             m = min(block, share(rows, w + 1, n_workers, 6) - row)
+            faults = nothing_but_numbers(X, row * features, (row + m) * features, faults)
             forward_block(X, row, m, features, params, work, base, plan, factors, base + scratch_at)
             for r in range(m):
                 at = base + plan[ops - 1, OUT] + r * plan[ops - 1, LD]
                 for j in range(0, n, step):
                     store_n(out, (row + r) * n + j, load_n(work, at + j, n - j), n - j)
+        finite[w] = sum_lanes(faults)
 
 
 @kernel

@@ -163,18 +163,21 @@ def differences(one, other):
 def test_same_bits_for_any_threads_and_either_path(number, spread):
     job = Configuration(number)
     wanted, history = job.fit(n_threads=1)
-    assert history.compiled and spread.most("run_chunk") == 1
+    assert history.compiled and {spread.most("run_chunk"), spread.most("run_narrow")} <= {0, 1}
     assert wanted["dtypes"] == {np.dtype(job.dtype)}
     for n_threads in (2, 3, 4):
         spread.seen.clear()
         got, _ = job.fit(n_threads=n_threads)
-        assert spread.most("run_chunk") == n_threads, "the parallel build did not run"
+        # Networks of two narrow layers have a loop of their own, which is serial.
+        ran = spread.most("run_chunk")
+        assert ran == n_threads or spread.most("run_narrow") == 1, "the parallel build did not run"
         assert not differences(wanted, got), (n_threads, job)
     spread.seen.clear()
     fnn.set_num_threads(1 + number % 4)
     got, history = job.fit([EachStep()])
     assert not history.compiled
-    assert spread.most("run_chunk") == 0 and spread.most("dense_forward") == 1 + number % 4
+    assert not {name for name, _ in spread.seen} & {"run_chunk", "run_narrow"}
+    assert spread.most("dense_forward") == 1 + number % 4
     assert not differences(wanted, got), ("layer by layer", job)
 
 

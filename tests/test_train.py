@@ -1,5 +1,6 @@
 """Training does what the formulas say: against pure NumPy, on real images, interrupted, and gone wrong."""
 
+import json
 import math
 import os
 import subprocess
@@ -59,7 +60,7 @@ def blobs(n, width, classes, dtype=np.float64, seed=0):
     return (r.normal(size=(classes, width))[y] + 0.7 * r.normal(size=(n, width))).astype(dtype), y
 
 
-def assert_close(ours, theirs, rtol=1e-10):
+def close(ours, theirs, rtol=1e-10):
     """Compare with an allowance for elements that are small beside their array."""
     np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * np.abs(theirs).max(initial=0))
 
@@ -78,7 +79,7 @@ def test_spiral_losses_agree_with_numpy(path):
     theirs = twin(model)
     rate = fnn.InverseTimeDecay(1.0, decay=1e-3)
     wanted = reference.train(
-        theirs, X, y, "momentum", 100, lambda step: reference.inverse_time_decay(1.0, 1e-3, step), momentum=0.9
+        theirs, X, y, "momentum", 100, lambda step: reference.inverse_time_decay(1.0, 1e-3, step)
     )
     history = model.fit(
         X, y, optimizer=fnn.SGD(rate, momentum=0.9), epochs=100, batch_size=None, shuffle=False,
@@ -165,20 +166,20 @@ def test_ten_steps_gradient_by_gradient(case):
     for value, curve, given, (loss_there, gradients) in zip(
         seen.losses, history["loss"], seen.steps, wanted, strict=True
     ):
-        assert_close([value, curve], loss_there)
+        close([value, curve], loss_there)
         for mine, other in zip(given, gradients, strict=True):
             for a, b in zip(mine, other, strict=True):
-                assert_close(a, b, 1e-9)
+                close(a, b, 1e-9)
 
     optimizer.reset()
     compiled = network(widths, ACTIVATIONS[activation], **strengths)
     history = compiled.fit(X, y, epochs=10, **settings)
     assert history.compiled
-    assert_close(history["loss"], [value for value, _ in wanted])
+    close(history["loss"], [value for value, _ in wanted])
     for trained in (model, compiled):
         for layer, w, b in zip(dense_layers(trained), theirs.weights, theirs.biases, strict=True):
-            assert_close(layer.weights, w, 1e-9)
-            assert_close(layer.biases, b, 1e-9)
+            close(layer.weights, w, 1e-9)
+            close(layer.biases, b, 1e-9)
 
 
 # --- batches, and what the history says ---
@@ -206,10 +207,11 @@ def test_history_has_the_right_number_for_each_epoch(batch_size, shuffle, path):
             shares = sum(reference.penalty(w, 0, 1e-3) for w in theirs.weights)
             rate = reference.inverse_time_decay(0.1, 0.05, step)
             value, accuracy, _ = theirs.step(X[rows], y[rows], "momentum", step, rate)
-            loss, hits, penalty = loss + value * len(rows), hits + accuracy * len(rows), penalty + shares * len(rows)
+            loss, hits = loss + value * len(rows), hits + accuracy * len(rows)
+            penalty += shares * len(rows)
             step += 1
-        assert_close(history["loss"][epoch], loss / 50)
-        assert_close(history["penalty"][epoch], penalty / 50)
+        close(history["loss"][epoch], loss / 50)
+        close(history["penalty"][epoch], penalty / 50)
         assert history["accuracy"][epoch] == pytest.approx(hits / 50, abs=1e-12)
         assert history["learning_rate"][epoch] == pytest.approx(rate, rel=1e-15)
     assert set(history) == {"loss", "accuracy", "penalty", "learning_rate"}
@@ -218,7 +220,7 @@ def test_history_has_the_right_number_for_each_epoch(batch_size, shuffle, path):
     assert (history.stopped_by, history.diverged_at) == (None, None)
     assert history.compiled == (path == "compiled")
     for layer, w in zip(dense_layers(model), theirs.weights, strict=True):
-        assert_close(layer.weights, w, 1e-9)
+        close(layer.weights, w, 1e-9)
 
 
 SCHEDULES = [
@@ -377,13 +379,8 @@ def test_early_stopping_restores_the_best(path):
 # --- real images ---
 
 
-def fashion(path):
-    X, y, X_test, y_test = fnn.datasets.load_fashion_mnist(path)
-    return [a.reshape(len(a), -1).astype(np.float32) / np.float32(max(1, a.max())) for a in (X, X_test)], y, y_test
-
-
 def fashion_accuracy(path, epochs):
-    (X, X_test), y, y_test = fashion(path)
+    X, y, X_test, y_test = fnn.datasets.load_fashion_mnist(path)
     model = network([784, 128, 128, 10], seed=0)
     history = model.fit(X, y, optimizer=fnn.Adam(), batch_size=128, epochs=epochs, seed=0)
     assert history["loss"][-1] < history["loss"][0] or epochs == 1
@@ -410,31 +407,36 @@ def quiet_fit(model, *args, **settings):
     return history, [str(w.message) for w in caught]
 
 
-RATES = {np.float32: (1e9, 1e18, 1e25, 1e30, 1e36, 1e60, 1e300), np.float64: (1e60, 1e120, 1e150, 1e250, 1e300)}
+RATES = {
+    np.float32: (1e9, 1e18, 1e25, 1e30, 1e36, 1e60, 1e300),
+    np.float64: (1e60, 1e120, 1e150, 1e250, 1e300),
+}
 
 
 @paths
 @pytest.mark.parametrize("loss", [fnn.SoftmaxCrossEntropy, fnn.MeanSquaredError])
 @pytest.mark.parametrize("dtype", RATES)
 @pytest.mark.parametrize("epochs", [1, 2, 3, 20])
-def test_a_huge_rate_leaves_finite_weights(epochs, dtype, loss, path):
+@pytest.mark.parametrize("batch_size", [20, None])
+def test_a_huge_rate_leaves_finite_weights(batch_size, epochs, dtype, loss, path):
     X, y = blobs(50, 4, 3, dtype)
     if loss is fnn.MeanSquaredError:
         y = np.eye(3)[y]
+    steps = epochs * (3 if batch_size else 1)
     for rate in RATES[dtype]:
-        model, optimizer = network([4, 20, 3]), fnn.SGD(rate)
+        model = network([4, 20, 3])
         history, told = quiet_fit(
-            model, X, y, loss=loss(), optimizer=optimizer, epochs=epochs, batch_size=20, callbacks=PATHS[path]
-        )
+            model, X, y, loss=loss(), optimizer=fnn.SGD(rate), epochs=epochs, batch_size=batch_size,
+            callbacks=PATHS[path],
+        )  # fmt: skip
         assert finite(model), rate
         assert np.isfinite(history["loss"] if "loss" in history else 0.0).all()
         if history.diverged_at is None:
-            assert not told and history.stopped_by is None and history.steps == 3 * epochs
+            assert not told and history.stopped_by is None and history.steps == steps
         else:
             assert len(told) == 1 and f"step {history.diverged_at} " in told[0]
             assert history.stopped_by == "divergence"
-            assert history.diverged_at < 3 * epochs
-        assert np.isfinite(model.predict(X[:1] * 0)).all()
+            assert history.diverged_at <= steps
 
 
 def test_divergence_is_the_same_on_either_path():
@@ -489,7 +491,9 @@ def test_divergence_is_found_at_any_number_of_threads(monkeypatch):
     ends = set()
     for n_threads in (1, 2, 3, 4):
         model = network([4, 20, 3])
-        history, _ = quiet_fit(model, X, y, batch_size=64, epochs=3, seed=1, optimizer=fnn.SGD(1e6), n_threads=n_threads)
+        history, _ = quiet_fit(
+            model, X, y, batch_size=64, epochs=3, seed=1, optimizer=fnn.SGD(1e6), n_threads=n_threads
+        )
         ends.add((history.diverged_at, weights(model), history.steps))
     assert len(ends) == 1 and history.diverged_at is not None
 
@@ -508,6 +512,9 @@ INTERRUPTED = """
     def model():
         return fnn.Sequential(fnn.Dense(2, 32), fnn.Tanh(), fnn.Dropout(0.2), fnn.Dense(32, 3), seed=0)
 
+    def weights(m):
+        return b"".join(a.tobytes() for a in m.parameters().values())
+
     r = np.random.default_rng(0)
     X, y = r.normal(size=(200, 2)), r.integers(0, 3, 200)
     settings = dict(batch_size=None, seed=4)
@@ -525,7 +532,8 @@ INTERRUPTED = """
         timer = threading.Timer(float(sys.argv[1 + trial]), send)
         timer.start()
         try:
-            net.fit(X, y, epochs=10**9, optimizer=optimizer, n_threads=threads, callbacks=callbacks, **settings)
+            net.fit(X, y, epochs=10**9, optimizer=optimizer, n_threads=threads, callbacks=callbacks,
+                    **settings)
         except KeyboardInterrupt:
             took = time.perf_counter() - sent[0]
         else:
@@ -533,33 +541,33 @@ INTERRUPTED = """
         done = optimizer.step
         # As many steps without an interruption: the same bits; then both go on.
         other, same = model(), fnn.Adam(0.01)
-        other.fit(X, y, epochs=done, optimizer=same, n_threads=threads, **settings)
-        equal = [[a.tobytes() == b.tobytes() for a, b in zip(net.parameters().values(), other.parameters().values())]]
+        if done:
+            other.fit(X, y, epochs=done, optimizer=same, n_threads=threads, **settings)
+        equal = [weights(net) == weights(other)]
         finite = all(np.isfinite(a).all() for a in net.parameters().values())
         usable = bool(np.isfinite(net.predict(X)).all())
         history = net.history
         for m, o in ((net, optimizer), (other, same)):
             m.fit(X, y, epochs=5, initial_epoch=done, optimizer=o, n_threads=threads, **settings)
-        equal.append([a.tobytes() == b.tobytes() for a, b in zip(net.parameters().values(), other.parameters().values())])
+        equal.append(weights(net) == weights(other))
         print(json.dumps(dict(
-            took=took, done=done, steps=history.steps, epochs=len(history["loss"]), stopped_by=history.stopped_by,
-            finite=finite, usable=usable, equal=all(equal[0]), going_on=all(equal[1]),
+            took=took, done=done, steps=history.steps, epochs=len(history.get("loss", ())),
+            stopped_by=history.stopped_by,
+            finite=finite, usable=usable, equal=equal[0], going_on=equal[1],
         )), flush=True)
-"""  # noqa: E501
+"""
 
 
 @pytest.fixture(scope="module")
 def interruptions():
     """Return what eight interruptions at random times left, each of a long fit in a child process."""
-    times = [f"{t:.3f}" for t in np.random.default_rng().uniform(0.0, 0.5, 8)]
+    times = [f"{t:.3f}" for t in np.random.default_rng().uniform(0.1, 0.6, 8)]
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(INTERRUPTED), *times],
         env=os.environ | {"PYTHONPATH": str(HOUSE)}, capture_output=True, text=True, timeout=300,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    import json
-
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) == 8
     return found

@@ -1,0 +1,113 @@
+"""Random search for parameters, the seeds' first way to train: draw them, keep them if the loss is lower."""
+
+import numpy as np
+
+from ._compile import kernel
+from ._simd import lanes, load_n, store_n
+from .losses import class_major_cross_entropy, loss_part, sum_rows
+from .narrow import outputs
+from .network import BIASES, GRAD, LD, N_IN, N_OUT, OUT, WEIGHTS, penalty
+from .rng import STREAM_USER, normal_part
+from .train import forward_block
+
+REPLACE, ADJUST = 0, 1
+
+
+@kernel
+def copy_array(source, target, n):
+    """Copy `n` values."""
+    step = lanes(source)
+    for i in range(0, n, step):
+        store_n(target, i, load_n(source, i, n - i), n - i)
+
+
+@kernel
+def draw(best, trial, scale, mode, seed, iteration):
+    """Write the parameters to try: `scale · N(0, 1)`, added to the best ones in mode ADJUST."""
+    n = best.size
+    normal_part(trial, 0.0, scale, seed, STREAM_USER, iteration, 0, n)
+    step = lanes(best)
+    if mode == ADJUST:
+        for i in range(0, n, step):
+            store_n(trial, i, load_n(best, i, n - i) + load_n(trial, i, n - i), n - i)
+
+
+@kernel
+def narrow_losses(n_in, n_out, hidden, plan, params, work, z, x_row, z_row, labels, smoothing, losses, hits, rows):
+    """Write each row's loss for a network of few inputs, one hidden ReLU layer and few classes."""
+    outputs(
+        n_in, n_out, rows, hidden, work, 0, x_row, params, plan[0, WEIGHTS], params, plan[0, BIASES],
+        params, plan[1, WEIGHTS], params, plan[1, BIASES], work, z, z_row,
+    )  # fmt: skip
+    step = lanes(params)
+    for r in range(0, rows, step):
+        class_major_cross_entropy(
+            work, z + r, z_row, labels, r, smoothing, losses, hits, r, min(step, rows - r), n_out, 1.0
+        )
+
+
+@kernel
+def random_search(
+    X, labels, targets, best, trial, work, losses, hits, plan, factors, block, scratch_at, loss, soft, smoothing,
+    narrow, scale, mode, seed, first, count, state, found,
+):  # fmt: skip
+    """Try `count` sets of parameters, one after the other, on one thread.
+
+    Parameters
+    ----------
+    X : (rows · features,) array of T, read
+    labels, targets, plan, factors, block, scratch_at, loss, soft, smoothing : as in `train.evaluate`
+    best : (n,) array of T, updated
+        The parameters with the lowest loss so far.
+    trial : (n + 64,) array of T, written
+        The parameters being tried.
+    work : 1-D array of T, written
+    losses, hits : (rows,) arrays of T, written
+    narrow : bool
+        Whether the network is one for `narrow.outputs`; `work` then begins with a place for the samples by feature.
+    scale : float
+        Standard deviation of what is drawn.
+    mode : int
+        REPLACE draws the parameters themselves, ADJUST what is added to the best ones.
+    seed : int
+        Iteration i draws from the seed's substream i, whatever was tried before.
+    first, count : int
+        Number of the first iteration, and how many.
+    state : (2,) array of float64, updated
+        The lowest loss so far, and how many rows of `found` are written.
+    found : (count, 3) array of float64, written
+        Iteration, loss and accuracy of each improvement.
+    """
+    ops, features = plan.shape[0], plan[0, N_IN]
+    n_out, rows = plan[ops - 1, N_OUT], losses.size
+    x_row = (rows + 63) // 64 * 64
+    z = features * x_row
+    if narrow:
+        for r in range(rows):
+            for k in range(features):
+                work[k * x_row + r] = X[r * features + k]
+    size = best.size
+    kept = trial[:size]
+    for i in range(first, first + count):
+        draw(best, kept, scale, mode, seed, i)
+        if narrow:
+            narrow_losses(
+                features, n_out, plan[0, N_OUT], plan, trial, work, z, x_row, x_row, labels, smoothing,
+                losses, hits, rows,
+            )  # fmt: skip
+        else:
+            for row in range(0, rows, block):
+                m = min(block, rows - row)
+                forward_block(X, row, m, features, trial, work, 0, plan, factors, scratch_at)
+                loss_part(
+                    loss, work, plan[ops - 1, OUT], plan[ops - 1, LD], labels, row, targets, row * n_out, n_out,
+                    soft, smoothing, work, plan[ops - 1, GRAD], plan[ops - 1, LD],
+                    losses[row:], hits[row:], 0, m, n_out, 1.0, work, scratch_at,
+                )  # fmt: skip
+        value = sum_rows(losses, rows) / rows + penalty(plan, factors, trial)
+        if value < state[0]:
+            state[0] = value
+            copy_array(kept, best, size)
+            at = int(state[1])
+            found[at, 0], found[at, 1], found[at, 2] = i, value, sum_rows(hits, rows) / rows
+            state[1] += 1.0

@@ -1,0 +1,268 @@
+"""The house's rules, read from its source: who may import whom, what a kernel holds, how long a file is."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from numba.core.extending import _Intrinsic
+
+import fastnn
+import fastnn.kernels
+from fastnn.kernels._compile import Kernel
+
+PACKAGE = Path(fastnn.__file__).parent
+KERNELS = Path(fastnn.kernels.__file__).parent
+KERNEL_FILES = sorted(KERNELS.glob("*.py"))
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if KERNELS not in file.parents)
+
+# The floors of the house: a module imports from the floors below its own, and nothing beside it.
+FLOORS = (
+    {"_layout", "_checks", "_array_steps", "_image_files", "_schedule", "threads", "history"},
+    {"arrays"},
+    {"base"},
+    {"_optimizer", "initializers", "regularizers"},
+    {"layers", "activations", "losses", "optimizers", "schedules", "metrics", "callbacks", "datasets"},
+    {"engine"},
+    {"fitting"},
+    {"model"},
+    {"io", "plotting", "search", "many"},
+    {"nnfs", "estimators", "cli"},
+    {"__main__", "__init__"},
+)
+FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+PEERS = {"torch", "jax", "sklearn", "scipy", "pandas", "tensorflow", "onnx", "onnxruntime", "matplotlib"}
+OUTSIDE = {"numpy", "numba", "tqdm", "safetensors"}
+
+
+def tree(file):
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def is_for_types_only(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def nodes(root, inside_functions=True):
+    """Walk a tree, leaving out what only type checkers read."""
+    yield root
+    for child in ast.iter_child_nodes(root):
+        if is_for_types_only(child):
+            continue
+        if not inside_functions and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        yield from nodes(child, inside_functions)
+
+
+def imports(file, package, inside_functions=True):
+    """Return the full names of the modules that a file imports."""
+    found = set()
+    for node in nodes(tree(file), inside_functions):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            parts = parts[: len(parts) - node.level + 1] if node.level else []
+            module = ".".join(parts + ([node.module] if node.module else []))
+            # `from package import name` may mean a module of that name.
+            found |= {f"{module}.{alias.name}" for alias in node.names} if is_ours(module) else {module}
+    return found
+
+
+def is_ours(module):
+    """Whether a name is that of one of our packages, whose members may be modules."""
+    place = module.removeprefix("fastnn").replace(".", "/").lstrip("/")
+    return module.split(".")[0] == "fastnn" and (module == "fastnn.kernels" or (PACKAGE / place).is_dir())
+
+
+def module_of(name):
+    """Return the module of fastnn that a full name stands for: 'fastnn.arrays.as_inputs' is 'arrays'."""
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def own_name(file):
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+# --- who imports whom ---
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_down_the_floors(file):
+    me = own_name(file)
+    assert me in FLOOR, f"{me} has no floor yet: say in FLOORS what it stands on"
+    package = ".".join(["fastnn", *file.relative_to(PACKAGE).parts[:-1]])
+    for name in imports(file, package):
+        if name.split(".")[0] != "fastnn":
+            continue
+        other = module_of(name)
+        if other in ("kernels", me) or name == "fastnn":
+            continue
+        other = other if other in FLOOR else "__init__"
+        assert FLOOR[other] < FLOOR[me], f"{me} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_only_what_is_declared_is_imported_at_import(file):
+    for name in imports(file, "fastnn", inside_functions=False):
+        top = name.split(".")[0]
+        assert top in OUTSIDE | {"fastnn"} or top in sys.stdlib_module_names, f"{file.name} imports {name}"
+
+
+@pytest.mark.parametrize("file", KERNEL_FILES, ids=lambda file: file.name)
+def test_kernels_know_no_class(file):
+    for name in imports(file, "fastnn.kernels"):
+        top = name.split(".")[0]
+        allowed = top in ("numpy", "numba", "llvmlite") or top in sys.stdlib_module_names
+        assert allowed or name.startswith("fastnn.kernels."), f"{file.name} imports {name}"
+        if top == "llvmlite":
+            assert file.name in ("_simd.py", "_compile.py"), f"{file.name} imports {name}"
+        assert file.name == "_simd.py" or name not in ("llvmlite.ir", "llvmlite.llvmpy"), file.name
+    source = file.read_text(encoding="utf-8")
+    if file.name not in ("_simd.py",):
+        assert "from llvmlite import ir" not in source and "@intrinsic" not in source, file.name
+
+
+def test_peers_are_not_imported():
+    # What Numba itself brings along (SciPy, where it is there) is no doing of ours.
+    code = f"""
+import sys, numba, numpy, tqdm.auto
+before = set(sys.modules)
+import fastnn
+print([name for name in {sorted(PEERS)} if name in sys.modules and name not in before])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+# --- what a kernel holds ---
+
+
+def kernel_modules():
+    for file in KERNEL_FILES:
+        if file.stem not in ("__init__", "_compile"):
+            yield importlib.import_module(f"fastnn.kernels.{file.stem}")
+
+
+def definitions(module):
+    """Yield the functions at a module's level, with the names of what they wear."""
+    for node in tree(Path(inspect.getsourcefile(module))).body:
+        if isinstance(node, ast.FunctionDef):
+            worn = {ast.unparse(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list}
+            yield node, worn
+
+
+COMPILED = [
+    (module, node)
+    for module in kernel_modules()
+    for node, worn in definitions(module)
+    if worn & {"kernel", "primitive"}
+]
+compiled = pytest.mark.parametrize(
+    ("module", "node"), COMPILED, ids=[f"{m.__name__.split('.')[-1]}.{n.name}" for m, n in COMPILED]
+)
+# Of NumPy, a kernel has the names of types, constants, and what is one instruction or a few.
+NUMPY = {"int32", "int64", "uint64", "float32", "float64", "inf", "nan", "isfinite", "isnan", "pi"}
+BUILTINS = {"range", "min", "max", "abs", "len", "int", "float", "bool"}
+
+
+def test_there_are_kernels():
+    names = {node.name for _, node in COMPILED}
+    assert len(COMPILED) > 60
+    names = ("raise ValueError", "assert x", "y = np.zeros(3)", "y = x @ x", "y = x.copy()", "y = [x]")
+    for line in names:
+
+
+@compiled
+def test_what_a_kernel_calls_is_compiled_too(module, node):
+    own = {argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)}
+    for call in (part for line in node.body for part in ast.walk(line)):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            continue
+        name = call.func.id
+        assert name not in own, f"{node.name} calls its argument {name}: 29 microseconds a call"
+        if name in BUILTINS and name not in vars(module):
+            continue
+        target = getattr(module, name, None)
+        assert isinstance(target, Kernel | _Intrinsic) or target is numba.prange, (
+            f"{node.name} calls {name}, which wears neither @kernel nor @primitive and is no intrinsic"
+        )
+
+
+@compiled
+def test_a_kernel_raises_nothing_and_makes_no_array(module, node):
+    for part in ast.walk(node):
+        assert not isinstance(part, ast.Raise | ast.Assert | ast.Try), f"{node.name}: {ast.unparse(part)}"
+        assert not (isinstance(part, ast.BinOp) and isinstance(part.op, ast.MatMult)), f"{node.name}: @"
+        assert not isinstance(part, ast.List | ast.Dict | ast.Set | ast.ListComp | ast.Lambda), node.name
+        if isinstance(part, ast.Attribute) and ast.unparse(part.value) == "np":
+            assert part.attr in NUMPY, f"{node.name} uses np.{part.attr}"
+        elif isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
+            # `np.int64(...)` is a cast; of arrays only what makes a view.
+            method = part.func.attr
+            assert method in NUMPY | {"reshape"}, f"{node.name} calls .{method}"
+
+
+@compiled
+def test_a_kernel_says_what_it_does(module, node):
+    assert ast.get_docstring(node), f"{module.__name__}.{node.name} has no docstring"
+
+
+def test_every_compiled_function_wears_the_decorator():
+    """Nothing but `_compile` makes Numba compile, so that options and cache are the same for all."""
+    for file in [*KERNEL_FILES, *FILES]:
+        if file.name == "_compile.py":
+            continue
+        for node in ast.walk(tree(file)):
+            name = node.id if isinstance(node, ast.Name) else getattr(node, "attr", None)
+            assert name not in ("njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil"), file.name
+    for module in kernel_modules():
+        for name, value in vars(module).items():
+            assert not isinstance(value, numba.core.dispatcher.Dispatcher), f"{module.__name__}.{name}"
+
+
+def test_the_checks_can_fail():
+    """A made-up kernel that breaks each rule is found out."""
+    module = importlib.import_module("fastnn.kernels.gemm")
+    for line in ("raise ValueError", "assert x", "y = np.zeros(3)", "y = x @ x", "y = x.copy()", "y = [x]"):
+        node = ast.parse(f"def wrong(x):\n    {line}\n").body[0]
+        with pytest.raises(AssertionError):
+            test_a_kernel_raises_nothing_and_makes_no_array(module, node)
+    for line in ("scratch_size(x, x, x)", "x(1)", "sorted(x)"):
+        node = ast.parse(f"def wrong(x):\n    {line}\n").body[0]
+        with pytest.raises(AssertionError):
+            test_what_a_kernel_calls_is_compiled_too(module, node)
+
+
+# --- how long a file is ---
+
+# Longer than 250 lines a kernel file, and 350 any other, wants a reason; these have one.
+LONGER = {
+    "kernels/_simd.py": "all that emits LLVM IR is in one file by rule",
+    "kernels/gemm.py": "the products and their shared tile walk",
+}
+
+
+def test_files_read_well():
+    lengths = {}
+    for file in KERNEL_FILES:
+        lengths[f"kernels/{file.name}"] = len(file.read_text(encoding="utf-8").splitlines()), 350
+    for file in FILES:
+        lengths[str(file.relative_to(PACKAGE))] = len(file.read_text(encoding="utf-8").splitlines()), 400
+    too_long = {name: n for name, (n, most) in lengths.items() if n > most and name not in LONGER}
+    assert not too_long, f"cut these in two: {too_long}"
+    assert set(LONGER) <= set(lengths)
+
+
+def test_numpy_is_all_that_the_twins_import():
+    file = Path(__file__).with_name("reference.py")
+    assert imports(file, "") == {"numpy"}
+    assert np.__name__ == "numpy"
