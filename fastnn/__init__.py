@@ -19,6 +19,7 @@ from fastnn.callbacks import Callback, EarlyStopping  # noqa: E402
 from fastnn.history import DivergenceWarning, History  # noqa: E402
 from fastnn.layers import Dense, Dropout  # noqa: E402
 from fastnn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy  # noqa: E402
+from fastnn.many import fit_many  # noqa: E402
 from fastnn.model import Sequential  # noqa: E402
 from fastnn.optimizers import SGD, AdaGrad, Adam, AdamW, Lion, Optimizer, RMSprop  # noqa: E402
 from fastnn.schedules import (  # noqa: E402
@@ -40,6 +41,6 @@ __all__ = [
     "AdaGrad", "Adam", "AdamW", "Callback", "CosineDecay", "Dense", "DivergenceWarning", "Dropout", "EarlyStopping",
     "ExponentialDecay", "History", "InverseTimeDecay", "Layer", "Linear", "Lion", "Loss", "MeanSquaredError",
     "OneCycle", "Optimizer", "RMSprop", "ReLU", "ReduceOnPlateau", "SGD", "Schedule", "SearchResult", "Sequential", "Sigmoid",
-    "Softmax", "SoftmaxCrossEntropy", "StepDecay", "Tanh", "Warmup", "callbacks", "datasets", "get_num_threads",
+    "Softmax", "SoftmaxCrossEntropy", "StepDecay", "Tanh", "Warmup", "callbacks", "datasets", "fit_many", "get_num_threads",
     "initializers", "metrics", "random_search", "schedules", "set_num_threads",
 ]  # fmt: skip

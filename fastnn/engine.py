@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,7 +142,8 @@ class Plan:
                 self.factors[i, network.RATE] = o.layer.rate
                 row[network.STREAM] = o.place
                 row[network.SEED] = seed if o.layer.seed is None else o.layer.seed
-        self.n_params = params
+        # Kernels of narrow networks read whole registers, up to 64 elements behind the last parameter.
+        self.n_params = params + 64
         self.rows = rows
         n_in, n_out = operations[0].n_in, operations[-1].n_out
         self.input_ld, self.targets_ld = _row(n_in, itemsize), _row(n_out, itemsize)
@@ -166,12 +168,14 @@ class Parameters:
         Three arrays laid out alike for the optimiser's state; empty where it keeps none.
     """
 
-    def __init__(self, operations: Sequence[Operation], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, operations: Sequence[Operation], dtype: np.dtype[Any], flat: Array | None = None
+    ) -> None:
         plan = Plan(operations, 1, dtype)
         self.dtype = dtype
-        # Kernels of narrow networks read whole registers, up to 64 elements behind the last parameter.
-        self.flat = aligned(plan.n_params + 64, dtype, 0.0)[: plan.n_params]
+        self.flat = aligned(plan.n_params, dtype, 0.0) if flat is None else flat
         self.state: list[Array] = [np.empty(0, dtype)] * 3
+        self._state_of: Callable[[], Any] = lambda: None
         self.places: list[tuple[Dense, str, slice, tuple[int, ...]]] = []
         for o, row in zip(operations, plan.table, strict=True):
             if isinstance(o.layer, Dense):
@@ -195,13 +199,15 @@ class Parameters:
         for (layer, name, _, _), view in zip(self.places, self.views, strict=True):
             setattr(layer, name, view)
 
-    def bind_state(self, optimizer: Any) -> None:
-        """Copy in the optimiser's state and make its arrays views of ours."""
+    def bind_state(self, optimizer: Any, state: Sequence[Array] | None = None) -> None:
+        """Copy in the optimiser's state and make its arrays views of ours, or of `state`, zero as it comes."""
         count = optimizer.n_slots
-        if len(self.state[0]) == 0 and count or any(len(s) == 0 for s in self.state[:count]):
-            self.state = [
-                aligned(self.flat.size if i < count else 0, self.dtype, 0.0) for i in range(3)
-            ]
+        if state is not None:
+            self.state = list(state)
+        elif self._state_of() is not optimizer or any(len(s) == 0 for s in self.state[:count]):
+            # Another optimiser may come back to the arrays that are there: they stay its own.
+            self.state = [aligned(self.flat.size if i < count else 0, self.dtype, 0.0) for i in range(3)]
+        self._state_of = weakref.ref(optimizer)
         for (layer, name, where, shape), view in zip(self.places, self.views, strict=True):
             held = optimizer.slots(layer, name, view)
             ours = tuple(s[where].reshape(shape) for s in self.state[:count])
@@ -242,13 +248,13 @@ class Trainer:
         self.narrow = is_narrow(operations, loss, targets)
         if self.narrow:
             self.n_workers = 1
-        size = self.plan.scratch + self.n_workers * self.plan.part
+        self.work_size = self.plan.scratch + self.n_workers * self.plan.part
         if self.narrow:
             first, last = operations
-            size = narrow.work_size(
-                first.n_in, first.n_out, last.n_out, self.parameters.flat.size, len(X), batch_size
+            self.work_size = narrow.work_size(
+                first.n_in, first.n_out, last.n_out, parameters.flat.size, len(X), batch_size
             )
-        self.work = aligned(size, dtype, 0.0)
+        self.work: Array | None = None
         self.losses, self.hits = np.empty(batch_size + _LINE, dtype), np.empty(batch_size + _LINE, dtype)
         self.order = np.empty(len(X) if shuffle else 1, np.int64)
         self.steps_per_epoch = -(-len(X) // batch_size)
@@ -277,11 +283,9 @@ class Trainer:
 
         Fewer steps than asked means that the loss of the next one was not finite; its update was not made.
         """
-        first_epoch = self.step // self.steps_per_epoch
-        last_epoch = (self.step + steps) // self.steps_per_epoch
-        history = np.empty((max(1, last_epoch - first_epoch), 3), np.float64)
-        self.job[jobs.FIRST_STEP], self.job[jobs.STEPS] = self.step, steps
-        self.tally[jobs.DONE] = 0.0
+        if self.work is None:
+            self.work = aligned(self.work_size, self.parameters.dtype, 0.0)
+        history = np.empty((self.begin(steps), 3), np.float64)
         scalars = self.optimizer.scalars(self.optimizer.step, steps)
         self.sync.fill(0)
         if self.narrow:
@@ -290,7 +294,7 @@ class Trainer:
                 self.work, self.losses, self.hits, self.plan.table, self.plan.factors, scalars, self.job,
                 self.smoothing, self.tally, history,
             )  # fmt: skip
-            return self._done(history, first_epoch)
+            return self.end(history)
         arguments = (
             self.X, self.labels, self.targets, self.order, self.parameters.flat, *self.parameters.state,
             self.work, self.losses, self.hits, self.plan.table, self.plan.factors, scalars, self.job,
@@ -302,9 +306,17 @@ class Trainer:
             self.n_workers = 1
             self.sync.fill(0)
             threads.call(train.run_chunk, 1, *arguments)
-        return self._done(history, first_epoch)
+        return self.end(history)
 
-    def _done(self, history: Array, first_epoch: int) -> tuple[Array, int]:
+    def begin(self, steps: int) -> int:
+        """Set the job up for the next `steps` steps; return the rows of history to make room for."""
+        self.job[jobs.FIRST_STEP], self.job[jobs.STEPS] = self.step, steps
+        self.tally[jobs.DONE] = 0.0
+        return max(1, (self.step + steps) // self.steps_per_epoch - self.step // self.steps_per_epoch)
+
+    def end(self, history: Array) -> tuple[Array, int]:
+        """Take over what the kernel has done; return what `run` does."""
+        first_epoch = self.step // self.steps_per_epoch
         done = int(self.tally[jobs.DONE])
         self.step += done
         self.optimizer.step += done

@@ -115,7 +115,7 @@ class Fit:
                 rates = self.optimizer.learning_rates(self.optimizer.step, goal - at)
                 rows, done = trainer.run(goal - at)
                 took = time.perf_counter() - began
-                self._note(rows, at, rates)
+                note_epochs(self.history, rows, at, rates, self.steps_per_epoch, self.model, self.loss)
                 self.history.steps += done
                 bar.show(trainer.step - first, self.steps_per_epoch, self.history)
                 if done < goal - at:
@@ -125,18 +125,6 @@ class Fit:
                 chunk = max(1, min(4 * chunk, int(done * CHUNK_SECONDS / max(took, 1e-6))))
                 if each_epoch and trainer.step % self.steps_per_epoch == 0:
                     self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
-
-    def _note(self, rows: Array, first_step: int, rates: Array) -> None:
-        """Add the history's rows of the epochs that ended in a chunk from `first_step` on."""
-        end = self.steps_per_epoch - first_step % self.steps_per_epoch
-        penalised = any(layer.penalty() for layer in self.model.layers) or "penalty" in self.history
-        names = ["loss"] + (["accuracy"] if self.loss.has_accuracy else [])
-        for name, column in zip(names, (0, 1), strict=False):
-            self.history.setdefault(name, []).extend(rows[:, column].tolist())
-        if penalised:
-            self.history.setdefault("penalty", []).extend(rows[:, 2].tolist())
-        used = rates[end - 1 :: self.steps_per_epoch][: len(rows)]
-        self.history.setdefault("learning_rate", []).extend(used.tolist())
 
     # --- layer by layer ---
 
@@ -211,6 +199,19 @@ class Fit:
         return _Bar(self.epochs, self.progress)
 
 
+def note_epochs(
+    history: History, rows: Array, first_step: int, rates: Array, steps_per_epoch: int, model: Sequential, loss: Loss
+) -> None:
+    """Add the kernel's rows of the epochs that ended in a chunk from `first_step` on."""
+    end = steps_per_epoch - first_step % steps_per_epoch
+    names = ["loss"] + (["accuracy"] if loss.has_accuracy else [])
+    for name, column in zip(names, (0, 1), strict=False):
+        history.setdefault(name, []).extend(rows[:, column].tolist())
+    if "penalty" in history or any(layer.penalty() for layer in model.layers):
+        history.setdefault("penalty", []).extend(rows[:, 2].tolist())
+    history.setdefault("learning_rate", []).extend(rates[end - 1 :: steps_per_epoch][: len(rows)].tolist())
+
+
 class _Bar:
     """A progress bar over epochs, shown at once, never, or after two seconds at a terminal."""
 
@@ -277,4 +278,4 @@ class _Guard:
                 return
 
 
-__all__ = ["Fit"]
+__all__ = ["CHUNK_SECONDS", "Fit", "note_epochs"]

@@ -109,6 +109,11 @@ class Sequential:
         self._parameters.bind()
         return self._parameters
 
+    def adopt(self, parameters: Parameters) -> None:
+        """Take parameters that have been laid out elsewhere, and bound to the layers."""
+        self._parameters = parameters
+        self._predictors.pop(parameters.dtype.char, None)
+
     def _predictor(self, operations: Sequence[Operation], dtype: np.dtype[Any]) -> Predictor:
         predictor = self._predictors.get(dtype.char)
         if predictor is None:

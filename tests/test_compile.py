@@ -21,35 +21,36 @@ NOBODY = 65534
 posix = pytest.mark.skipif(os.name != "posix", reason="owners and modes are POSIX's")
 root = pytest.mark.skipif(not AS_ROOT, reason="only root can give folders to others")
 
-# A kernel that is quick to compile and calls another file's: no array goes in, so no product is compiled either.
+# A kernel that is quick to compile and calls another file's; without an array there is no product to compile.
 USE = """
-    from fastnn.kernels import dropout
-    from fastnn.kernels import _compile
-    answer = int(dropout.keep_bits(3, 2**31, 1, 2, 5))
+from fastnn.kernels import _compile, dropout
+answer = int(dropout.keep_bits(3, 2**31, 1, 2, 5))
 """
 REPORT = """
-    import json, sys, warnings
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        import fastnn
+import json, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import fastnn
 {body}
-    told = [str(w.message) for w in caught if w.category.__name__ == "CacheWarning"]
-    print(json.dumps(dict(answer=answer, compiled=_compile.compiled, told=told)))
+told = [str(w.message) for w in caught if w.category.__name__ == "CacheWarning"]
+print(json.dumps(dict(answer=answer, compiled=_compile.compiled, told=told)))
 """
 
 
 def child(code, cache, house=HOUSE, umask=-1, user=None, **environment):
     """Run code in a fresh Python with its cache in the folder `cache`."""
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": str(house), "FASTNN_CACHE_DIR": str(cache)} | environment,
-        capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, cwd="/", umask=umask, user=user,
+        capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, cwd="/", umask=umask,
+        user=user,
     )  # fmt: skip
 
 
 def use(cache, body=USE, **settings):
     """Return what a fresh process's kernel answered, what it compiled, and what it warned of."""
-    done = child(REPORT.format(body=textwrap.indent(body, "    ")), cache, **settings)
+    body = textwrap.indent(textwrap.dedent(body), "    ")
+    done = child(REPORT.format(body=body), cache, **settings)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -92,7 +93,7 @@ def test_the_folder_is_the_users_own(first):
 
 
 @posix
-@pytest.mark.parametrize("umask", [0o002, 0o000, 0o077])
+@pytest.mark.parametrize("umask", [0o002, 0o077])
 def test_a_fresh_cache_works_under_any_umask(umask, tmp_path):
     report = use(tmp_path / "new" / "cache", umask=umask)
     assert report["told"] == []
@@ -110,7 +111,7 @@ def test_importing_compiles_nothing_and_writes_nothing(tmp_path):
                     importlib.import_module(f"{package.__name__}.{found.name}")
         answer = 0
     """
-    assert use(tmp_path / "cache", textwrap.dedent(body).replace("\n", "\n    ")) == {
+    assert use(tmp_path / "cache", body) == {
         "answer": 0, "compiled": [], "told": [],
     }  # fmt: skip
     assert not (tmp_path / "cache").exists()
@@ -131,7 +132,6 @@ def test_nothing_compiles_after_warm_up():
     """
     from fastnn.kernels._compile import cache_root
 
-    body = textwrap.dedent(body).replace("\n", "\n    ")
     warm = use(cache_root(), body)
     assert use(cache_root(), body) == {"answer": warm["answer"], "compiled": [], "told": []}
 
@@ -281,8 +281,8 @@ def test_a_link_is_not_followed(inner, filled, tmp_path):
 
 def reachable():
     """Whether another user could read the interpreter and the source."""
-    places = {Path(sys.executable).resolve(), Path(sys.executable).absolute(), HOUSE / "fastnn" / "__init__.py"}
-    for place in places | {Path(p) for p in (sys.prefix, sys.base_prefix)}:
+    python = Path(sys.executable)
+    for place in (python, python.resolve(), Path(sys.prefix), Path(sys.base_prefix), HOUSE / "fastnn"):
         for folder in (place, *place.parents):
             if not folder.stat().st_mode & 0o005:
                 return False
@@ -294,6 +294,8 @@ def test_an_unwritable_folder_is_left_out(first, tmp_path):
     target, settings = tmp_path / "cache", {}
     target.mkdir(mode=0o500)
     if AS_ROOT:  # to whom modes mean nothing
+        if sys.platform == "linux":
+            left_out("/proc/fastnn", first[1]["answer"])
         if not reachable():
             pytest.skip("another user could not read the source")
         for folder in tmp_path.parents:
@@ -308,8 +310,8 @@ def test_an_unwritable_folder_is_left_out(first, tmp_path):
 
 @posix
 def test_a_full_disk_leaves_nothing_half_written(first, tmp_path):
-    limit = "\n        import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-    report = use(tmp_path / "cache", textwrap.indent(limit, "") + USE)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    report = use(tmp_path / "cache", limit + USE)
     assert report["answer"] == first[1]["answer"] and len(report["told"]) == 1
     assert all(file.stat().st_size < 4096 and file.suffix != ".tmp" for file in files(tmp_path))
     again = use(tmp_path / "cache")

@@ -177,8 +177,7 @@ BUILTINS = {"range", "min", "max", "abs", "len", "int", "float", "bool"}
 def test_there_are_kernels():
     names = {node.name for _, node in COMPILED}
     assert len(COMPILED) > 60
-    names = ("raise ValueError", "assert x", "y = np.zeros(3)", "y = x @ x", "y = x.copy()", "y = [x]")
-    for line in names:
+    assert names >= {"dense_forward", "run_chunk", "predict", "softmax_cross_entropy", "permutation"}
 
 
 @compiled

@@ -1,0 +1,284 @@
+"""Many networks of one shape trained at once, one a thread: sweeps, ensembles, restarts."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastnn import threads
+from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
+from fastnn.engine import Operation, Parameters, Plan, Trainer, aligned, work_of
+from fastnn.fitting import CHUNK_SECONDS, note_epochs
+from fastnn.history import DivergenceWarning, History
+from fastnn.kernels import many, sync
+from fastnn.losses import Loss, SoftmaxCrossEntropy
+from fastnn.model import Sequential
+from fastnn.optimizers import Adam, Optimizer
+
+__all__ = ["fit_many"]
+
+
+def fit_many(
+    models: Sequence[Sequential] | Callable[[int], Sequential],
+    X: Any,
+    y: Any,
+    *,
+    count: int | None = None,
+    loss: Loss | None = None,
+    optimizer: Optimizer | Sequence[Optimizer] | Callable[[int], Optimizer] | None = None,
+    epochs: int = 10,
+    batch_size: int | None = 32,
+    shuffle: bool = True,
+    seeds: Sequence[int] | None = None,
+    n_threads: int | None = None,
+) -> list[History]:
+    """Train networks of one shape side by side, each with the bits that `Sequential.fit` alone would give it.
+
+    Each network is trained by one thread, which waits for no other: with as many threads as cores, that many times as
+    fast as one after the other, whatever their size.
+
+    Parameters
+    ----------
+    models : sequence of Sequential, or callable
+        The networks: layers of the same kinds and widths, and the same optimiser's kind; weights, learning rates,
+        penalties and seeds may differ. A callable is given 0, 1, …, `count` - 1 and returns one each.
+    X, y : array_like, or list of array_like
+        Samples and what is true of them, as for `Sequential.fit`: one for all networks, or a list with one for each
+        (of the same dtype; they may differ in length).
+    count : int, optional
+        How many networks a callable makes.
+    loss : Loss, optional
+        `SoftmaxCrossEntropy` without one.
+    optimizer : Optimizer, sequence of Optimizer, or callable, optional
+        One that is copied for each network, one for each, or a callable that makes it from the network's number.
+        `Adam` without one.
+    epochs, batch_size, shuffle
+        As for `Sequential.fit`.
+    seeds : sequence of int, optional
+        What `seed` is to `Sequential.fit`, for each network; without it each model's own.
+    n_threads : int, optional
+        Most threads to use.
+
+    Returns
+    -------
+    list of History
+        One a network.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or the networks are not of one shape. None is then changed.
+
+    Examples
+    --------
+    >>> import fastnn as fnn
+    >>> X, y = fnn.datasets.spiral_data(100, 3, seed=0)
+    >>> make = lambda i: fnn.Sequential(fnn.Dense(2, 16), fnn.ReLU(), fnn.Dense(16, 3), seed=i)
+    >>> histories = fnn.fit_many(make, X, y, count=4, epochs=20, batch_size=None)
+    >>> len(histories), len(histories[0]["loss"])
+    (4, 20)
+    """
+    networks = _made(models, count, "models", Sequential)
+    n = len(networks)
+    loss = SoftmaxCrossEntropy() if loss is None else loss
+    if not isinstance(loss, Loss) or loss.code is None:
+        raise TypeError(f"loss must be one of fastnn's own losses, got {type(loss).__name__}")
+    optimizers = _optimizers(optimizer, n)
+    epochs = check_positive_int(epochs, "epochs")
+    batch = None if batch_size is None else check_positive_int(batch_size, "batch_size")
+    shuffle = check_flag(shuffle, "shuffle")
+    if seeds is not None and len(seeds) != n:
+        raise ValueError(f"seeds must be one for each of the {n} networks, got {len(seeds)}")
+    limit = None if n_threads is None else threads.checked(n_threads, "n_threads")
+    lowered = [_lowered(model, i) for i, model in enumerate(networks)]
+    shape = _shape(lowered[0])
+    for i, operations in enumerate(lowered):
+        if _shape(operations) != shape:
+            raise ValueError(f"models[{i}] has another shape than models[0]: fit networks of each shape by themselves")
+    inputs, truths = _data(X, y, n, lowered[0][0].n_in)
+    prepared = {
+        id(t) ^ id(x): loss.prepare(t, len(x), lowered[0][-1].n_out, x.dtype)
+        for x, t in zip(inputs, truths, strict=True)
+    }
+    keyed = [prepared[id(t) ^ id(x)] for x, t in zip(inputs, truths, strict=True)]
+
+    run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle)
+    run.prepare([model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)])
+    run.run(limit)
+    return run.histories
+
+
+class _Run:
+    """One `fit_many`; everything has been checked."""
+
+    def __init__(
+        self, networks: list[Sequential], lowered: list[list[Operation]], inputs: list[Array],
+        prepared: list[tuple[Array, Array]], loss: Loss, optimizers: list[Optimizer], epochs: int,
+        batch: int | None, shuffle: bool,
+    ) -> None:  # fmt: skip
+        self.networks, self.lowered, self.inputs, self.prepared = networks, lowered, inputs, prepared
+        self.loss, self.optimizers, self.epochs, self.batch, self.shuffle = loss, optimizers, epochs, batch, shuffle
+        self.histories = [History() for _ in networks]
+
+    def prepare(self, seeds: list[int]) -> None:
+        """Lay the networks' arrays side by side."""
+        n, dtype = len(self.networks), self.inputs[0].dtype
+        size, slots = Plan(self.lowered[0], 1, dtype).n_params, self.optimizers[0].n_slots
+        self.params = aligned(n * size, dtype, 0.0).reshape(n, size)
+        self.state = [aligned(n * size * (i < slots), dtype, 0.0).reshape(n, -1) for i in range(3)]
+        self.trainers = []
+        for i, (model, operations) in enumerate(zip(self.networks, self.lowered, strict=True)):
+            x, (labels, targets) = self.inputs[i], self.prepared[i]
+            parameters = Parameters(operations, dtype, self.params[i])
+            parameters.bind()
+            parameters.bind_state(self.optimizers[i], [s[i] for s in self.state])
+            model.adopt(parameters)
+            model.loss, model.history = self.loss, self.histories[i]
+            batch = len(x) if self.batch is None else min(self.batch, len(x))
+            trainer = Trainer(
+                operations, parameters, x, labels, targets, self.loss, self.optimizers[i], batch,
+                self.shuffle and batch < len(x), seeds[i], 1,
+            )  # fmt: skip
+            self.trainers.append(trainer)
+        self.X, x_bounds = _joined(self.inputs)
+        self.labels, l_bounds = _joined([labels for labels, _ in self.prepared], dtype)
+        self.targets, t_bounds = _joined([targets for _, targets in self.prepared])
+        self.bounds = np.concatenate([x_bounds, l_bounds, t_bounds], axis=1)
+        self.orders = np.empty((n, max(trainer.order.size for trainer in self.trainers)), np.int64)
+
+    def run(self, limit: int | None) -> None:
+        """Train all networks to their last epoch, a chunk of steps of each at a time."""
+        n = len(self.trainers)
+        last = [trainer.steps_per_epoch * self.epochs for trainer in self.trainers]
+        work = work_of(self.lowered[0], self.trainers[0].plan.rows)
+        chunk = max(1, int(CHUNK_SECONDS * 2e10 / max(n * work, 1e4)))
+        while True:
+            counts = [min(chunk, end - trainer.step) for trainer, end in zip(self.trainers, last, strict=True)]
+            if not any(counts):
+                return
+            workers = min(n, threads.workers(work * sum(counts), limit))
+            began = time.perf_counter()
+            self._chunk(counts, workers, last)
+            took = time.perf_counter() - began
+            chunk = max(1, min(4 * chunk, int(max(counts) * CHUNK_SECONDS / max(took, 1e-6))))
+
+    def _chunk(self, counts: list[int], workers: int, last: list[int]) -> None:
+        n, dtype, trainers = len(counts), self.params.dtype, self.trainers
+        most = max(counts)
+        scalars, rows = np.empty((n, most, 8)), 1
+        rates = []
+        for i, (trainer, optimizer) in enumerate(zip(trainers, self.optimizers, strict=True)):
+            rows = max(rows, trainer.begin(counts[i]))
+            scalars[i, : counts[i]] = optimizer.scalars(optimizer.step, counts[i])
+            rates.append(optimizer.learning_rates(optimizer.step, counts[i]))
+        histories = np.empty((n, rows, 3))
+        plans = np.stack([trainer.plan.table for trainer in trainers])
+        factors = np.stack([trainer.plan.factors for trainer in trainers])
+        tasks, tallies = np.stack([t.job for t in trainers]), np.stack([t.tally for t in trainers])
+        syncs = np.empty((n, sync.SIZE), np.int64)
+        syncs.fill(0)
+        turn = np.empty(1, np.int64)
+        turn.fill(0)
+        batch = max(trainer.losses.size for trainer in trainers)
+        size = max(trainer.work_size for trainer in trainers)
+        room = aligned(workers * size, dtype, 0.0).reshape(workers, size)
+        sums = np.empty((2, workers, batch), dtype)
+        threads.call(
+            many.run_many, workers, self.X, self.labels, self.targets, self.bounds, self.orders, self.params,
+            *self.state, room, sums[0], sums[1], plans, factors, scalars, tasks,
+            trainers[0].smoothing, syncs, tallies, histories, trainers[0].narrow, turn,
+        )  # fmt: skip
+        for i, trainer in enumerate(trainers):
+            trainer.job[:], trainer.tally[:] = tasks[i], tallies[i]
+            first = trainer.step
+            done_rows, done = trainer.end(histories[i])
+            history = self.histories[i]
+            note_epochs(
+                history, done_rows, first, rates[i], trainer.steps_per_epoch, self.networks[i], self.loss
+            )
+            history.steps += done
+            if done < counts[i]:
+                last[i] = trainer.step
+                history.stopped_by, history.diverged_at = "divergence", trainer.step
+                warnings.warn(
+                    f"the loss of models[{i}] became NaN or infinite at step {trainer.step}: its training ended there. "
+                    "Try a smaller learning rate or scaled inputs.",
+                    DivergenceWarning,
+                    stacklevel=5,
+                )
+
+
+def _made(made: Any, count: int | None, name: str, kind: type) -> list[Any]:
+    if callable(made) and not isinstance(made, (list, tuple)):
+        if count is None:
+            raise ValueError(f"count must be given where {name} is a callable: how many to make")
+        made = [made(i) for i in range(check_positive_int(count, "count"))]
+    found = list(made)
+    if not found or (count is not None and len(found) != count):
+        raise ValueError(f"{name} must hold {count or 'at least one'}, got {len(found)}")
+    for i, one in enumerate(found):
+        if not isinstance(one, kind):
+            raise TypeError(f"{name}[{i}] must be a {kind.__name__}, got {type(one).__name__}")
+        if any(one is other for other in found[:i]):
+            raise ValueError(f"{name}[{i}] is there twice; make one for each network")
+    return found
+
+
+def _optimizers(optimizer: Any, n: int) -> list[Optimizer]:
+    if optimizer is None:
+        optimizer = Adam()
+    if isinstance(optimizer, Optimizer):
+        optimizer = [copy.deepcopy(optimizer) for _ in range(n)]
+    found = _made(optimizer, n if callable(optimizer) else None, "optimizer", Optimizer)
+    if len(found) != n:
+        raise ValueError(f"optimizer must be one for each of the {n} networks, got {len(found)}")
+    for i, one in enumerate(found):
+        if one.kind != found[0].kind:
+            raise ValueError(f"optimizer[{i}] is of another kind than optimizer[0]; use one kind for all")
+    return found
+
+
+def _lowered(model: Sequential, i: int) -> list[Operation]:
+    operations = model.operations()
+    if not operations or not any(layer.parameters() for layer in model.layers):
+        raise ValueError(f"models[{i}] must be made of fastnn's own layers and have a Dense among them")
+    return operations
+
+
+def _shape(operations: list[Operation]) -> list[tuple[int, int, int, int]]:
+    return [(o.kind, o.n_in, o.n_out, o.activation) for o in operations]
+
+
+def _data(X: Any, y: Any, n: int, width: int) -> tuple[list[Array], list[Any]]:
+    apart = isinstance(X, (list, tuple)) and len(X) == n and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in X)
+    if not apart:
+        x = as_inputs(X, "X", width)
+        return [x] * n, [y] * n
+    if not isinstance(y, (list, tuple)) or len(y) != n:
+        raise ValueError(f"y must be a list with one for each of the {n} networks, as X is")
+    inputs = [as_inputs(x, f"X[{i}]", width) for i, x in enumerate(X)]
+    for i, x in enumerate(inputs):
+        if x.dtype != inputs[0].dtype:
+            raise ValueError(f"X[{i}] is {x.dtype} and X[0] {inputs[0].dtype}: convert them to one dtype")
+    return inputs, list(y)
+
+
+def _joined(arrays: list[Array], dtype: Any = None) -> tuple[Array, Array]:
+    """Return the arrays one behind the other, each once, and where each begins and ends."""
+    places: dict[int, tuple[int, int]] = {}
+    parts, at = [], 0
+    for array in arrays:
+        if id(array) not in places:
+            flat = array.reshape(-1)
+            places[id(array)] = at, at + flat.size
+            parts.append(flat)
+            at += flat.size
+    joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if dtype is not None:
+        joined = joined.astype(dtype)
+    return joined, np.array([places[id(array)] for array in arrays], np.int64)
