@@ -15,8 +15,7 @@ FLOAT64 = np.dtype(np.float64)
 # mask of a block stays in the cache, and a large array is not matched by an equally large mask.
 _BLOCK = 131_072
 _REMEDIES = {
-    "O": "convert it with np.asarray({name}, dtype=np.float64), "
-    "a data frame with {name}.to_numpy(dtype=np.float64)",
+    "O": "convert it with np.asarray({name}, dtype=np.float64), a data frame with {name}.to_numpy(dtype=np.float64)",
     "U": "turn text into numbers first, categories say with np.unique(column, return_inverse=True)[1]",
     "M": "turn dates into numbers first, for example ({name} - start) / np.timedelta64(1, 's')",
     "m": "turn time spans into numbers first, for example {name} / np.timedelta64(1, 's')",
@@ -48,9 +47,7 @@ def plain(value: object, name: str, labels: bool = False) -> Array:
     kind = array.dtype.kind
     if kind not in "biuf":
         if kind == "O" and array.ndim == 0:
-            raise TypeError(
-                f"{name} must be an array of numbers, got {type(value).__name__}: pass a NumPy array"
-            )
+            raise TypeError(f"{name} must be an array of numbers, got {type(value).__name__}: pass a NumPy array")
         remedy = _REMEDIES.get(kind, _REMEDIES["V"])
         if labels and kind in "OUST":
             remedy = "number the classes from 0, for example with " + ENCODE
@@ -91,9 +88,7 @@ def check_finite(array: Array, original: Array, name: str) -> None:
     where = f"row {place[0]}" + (f", column {place[1]}" if array.ndim == 2 else "")
     value = original[place]
     if np.isfinite(value):
-        raise ValueError(
-            f"{name} must fit {array.dtype}, got {value!r} at {where}: scale {name} down, or use float64"
-        )
+        raise ValueError(f"{name} must fit {array.dtype}, got {value!r} at {where}: scale {name} down, or use float64")
     raise ValueError(
         f"{name} must be finite, got {array[place]} at {where}: drop such rows, for example with "
         f"{name}[np.isfinite({name}).all(axis={array.ndim - 1})], or fill them in"

@@ -88,9 +88,7 @@ def check_positive_int(value: object, name: str, low: int = 1) -> int:
 def check_choice(value: object, name: str, choices: Sequence[str]) -> str:
     """Return `value` if it is one of the strings in `choices`."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}: pass one of them"
-        )
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}: pass one of them")
     return value
 
 

@@ -101,12 +101,7 @@ def check_split(place: Path, split: str, images: Array, labels: Array) -> None:
     """Raise ValueError unless these are uint8 images of 28 by 28 pixels, each with a label up to 9."""
     if images.dtype != np.uint8 or labels.dtype != np.uint8:
         raise _foreign(place, f"the {split} arrays are {images.dtype} and {labels.dtype}, not uint8")
-    if (
-        images.ndim != 3
-        or images.shape[1:] != (28, 28)
-        or labels.shape != images.shape[:1]
-        or not len(images)
-    ):
+    if images.ndim != 3 or images.shape[1:] != (28, 28) or labels.shape != images.shape[:1] or not len(images):
         raise _foreign(
             place,
             f"the {split} arrays have the shapes {images.shape} and {labels.shape}, not (n, 28, 28) and (n,)",

@@ -19,9 +19,7 @@ import numpy.typing as npt
 Rates = npt.NDArray[np.float64]
 
 
-def number(
-    value: object, name: str, *, low: float = 0.0, high: float = math.inf, open_: bool = False
-) -> float:
+def number(value: object, name: str, *, low: float = 0.0, high: float = math.inf, open_: bool = False) -> float:
     """Return `value` as a finite float from `low` (left out if `open_`) up to `high`."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
@@ -161,17 +159,14 @@ class Schedule(abc.ABC):
         name = arguments.pop("type", None)
         if not isinstance(name, str) or name not in known:
             raise ValueError(
-                f"config['type'] must be one of {sorted(known)}, got {name!r}: "
-                "pass what get_config() returned"
+                f"config['type'] must be one of {sorted(known)}, got {name!r}: pass what get_config() returned"
             )
         if isinstance(arguments.get("schedule"), Mapping):
             arguments["schedule"] = Schedule.from_config(arguments["schedule"])
         try:
             return known[name](**arguments)
         except TypeError as error:
-            raise ValueError(
-                f"config does not fit {name}: {error}; pass what get_config() returned"
-            ) from error
+            raise ValueError(f"config does not fit {name}: {error}; pass what get_config() returned") from error
 
     def __repr__(self) -> str:
         names = inspect.signature(type(self)).parameters

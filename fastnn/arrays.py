@@ -126,9 +126,7 @@ def as_inputs(
     return result
 
 
-def as_gradient(
-    dvalues: object, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "dvalues"
-) -> Array:
+def as_gradient(dvalues: object, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "dvalues") -> Array:
     """Return `dvalues` as a kernel reads it, with exactly `shape` and `dtype`; NaN is let through.
 
     Raises
@@ -160,9 +158,7 @@ def as_parameter(value: object, shape: tuple[int, ...], dtype: np.dtype[Any] | N
     if array.shape == (1, *shape):
         array = array.reshape(shape)
     if array.shape != shape:
-        raise ValueError(
-            f"{name} must have the shape {shape}, got {array.shape}: assign an array of that shape"
-        )
+        raise ValueError(f"{name} must have the shape {shape}, got {array.shape}: assign an array of that shape")
     if dtype is None:
         dtype = FLOAT32 if array.dtype == FLOAT32 else FLOAT64
     return settled(array, dtype)
@@ -274,9 +270,7 @@ def as_class_targets(
     if labels is not None:
         return labels, nothing
     targets = as_targets(array, n, classes, dtype, name)
-    wrong = np.flatnonzero(
-        (targets < 0).any(axis=1) | (abs(targets.sum(axis=1, dtype=np.float64) - 1) > 1e-4)
-    )
+    wrong = np.flatnonzero((targets < 0).any(axis=1) | (abs(targets.sum(axis=1, dtype=np.float64) - 1) > 1e-4))
     if wrong.size:
         raise ValueError(
             f"{name} must hold class numbers, one-hot rows or probabilities that add up to 1 in each row, "

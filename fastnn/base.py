@@ -64,15 +64,12 @@ class Configurable:
         name = arguments.pop("type", None)
         if not isinstance(name, str) or name not in known:
             raise ValueError(
-                f"config['type'] must be one of {sorted(known)}, got {name!r}: "
-                "pass what get_config() returned"
+                f"config['type'] must be one of {sorted(known)}, got {name!r}: pass what get_config() returned"
             )
         try:
             return known[name](**arguments)
         except TypeError as error:
-            raise ValueError(
-                f"config does not fit {name}: {error}; pass what get_config() returned"
-            ) from error
+            raise ValueError(f"config does not fit {name}: {error}; pass what get_config() returned") from error
 
     def __repr__(self) -> str:
         names = inspect.signature(type(self)).parameters

@@ -144,12 +144,9 @@ class EarlyStopping(Callback):
             If the history has no such figure.
         """
         if self.monitor not in logs:
-            remedy = (
-                "pass validation_data to fit(), or monitor" if self.monitor.startswith("val_") else "monitor"
-            )
+            remedy = "pass validation_data to fit(), or monitor" if self.monitor.startswith("val_") else "monitor"
             raise ValueError(
-                f"monitor must be one of the figures {sorted(logs)}, got {self.monitor!r}: "
-                f"{remedy} one of those"
+                f"monitor must be one of the figures {sorted(logs)}, got {self.monitor!r}: {remedy} one of those"
             )
         value = float(logs[self.monitor])
         gain = value - self.best if self.mode == "max" else self.best - value

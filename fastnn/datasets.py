@@ -251,20 +251,15 @@ def load_digits(test_size: float = 0.2, seed: Seed = 0) -> Split:
     ((1438, 64), (359, 64))
     """
     if isinstance(test_size, bool | np.bool_) or not isinstance(test_size, Real):
-        raise TypeError(
-            f"test_size must be a number, got {type(test_size).__name__}: pass a float such as 0.2"
-        )
+        raise TypeError(f"test_size must be a number, got {type(test_size).__name__}: pass a float such as 0.2")
     if not (math.isfinite(test_size) and 0.0 <= test_size < 1.0):
-        raise ValueError(
-            f"test_size must be at least 0 and below 1, got {test_size!r}: pass a share such as 0.2"
-        )
+        raise ValueError(f"test_size must be at least 0 and below 1, got {test_size!r}: pass a share such as 0.2")
     random = _drawer(seed)
     try:
         from sklearn import datasets
     except ImportError as error:
         raise ImportError(
-            "load_digits takes the images from scikit-learn: install it with "
-            'pip install "fastnn-numba[sklearn]"'
+            'load_digits takes the images from scikit-learn: install it with pip install "fastnn-numba[sklearn]"'
         ) from error
     images, labels = datasets.load_digits(return_X_y=True)
     X = (images / 16.0).astype(np.float32)

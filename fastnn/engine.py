@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn import threads
-from fastnn.activations import Activation, Linear, Softmax
 from fastnn._array_steps import check_finite
+from fastnn.activations import Activation, Linear, Softmax
 from fastnn.arrays import Array
 from fastnn.base import Layer
 from fastnn.kernels import gemm, jobs, losses, narrow, network, sync, train
@@ -42,9 +42,7 @@ def lower(layers: Sequence[Layer]) -> list[Operation] | None:
         if width is None:
             return None
         if isinstance(layer, Dense):
-            operations.append(
-                Operation(network.DENSE, width, layer.n_outputs, gemm.LINEAR, layer, place)
-            )
+            operations.append(Operation(network.DENSE, width, layer.n_outputs, gemm.LINEAR, layer, place))
             width = layer.n_outputs
         elif isinstance(layer, Linear):
             continue
@@ -168,9 +166,7 @@ class Parameters:
         Three arrays laid out alike for the optimiser's state; empty where it keeps none.
     """
 
-    def __init__(
-        self, operations: Sequence[Operation], dtype: np.dtype[Any], flat: Array | None = None
-    ) -> None:
+    def __init__(self, operations: Sequence[Operation], dtype: np.dtype[Any], flat: Array | None = None) -> None:
         plan = Plan(operations, 1, dtype)
         self.dtype = dtype
         self.flat = aligned(plan.n_params, dtype, 0.0) if flat is None else flat

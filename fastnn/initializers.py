@@ -213,7 +213,5 @@ def as_initializer(value: object, name: str = "initializer") -> Initializer:
             "fastnn.initializers.Normal(scale=0.01)"
         )
     if value not in _NAMES:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, _NAMES))}, got {value!r}: pass one of them"
-        )
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, _NAMES))}, got {value!r}: pass one of them")
     return _NAMES[value]()

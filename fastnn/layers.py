@@ -330,7 +330,5 @@ class Dropout(Layer):
             If `dvalues` holds anything but numbers or has not the shape of the output.
         """
         y = as_inputs(self._last(self.output), "output", allow_empty=True, finite=False)
-        self.dinputs = self._masked(
-            dropout.dropout_backward, as_gradient(dvalues, y.shape, y.dtype), self._mask
-        )
+        self.dinputs = self._masked(dropout.dropout_backward, as_gradient(dvalues, y.shape, y.dtype), self._mask)
         return self.dinputs

@@ -108,9 +108,7 @@ class Loss(Configurable, abc.ABC):
             If there was no `forward` yet.
         """
         if self._gradient is None:
-            raise RuntimeError(
-                f"{type(self).__name__} has no loss to go back from: call forward(outputs, y) first"
-            )
+            raise RuntimeError(f"{type(self).__name__} has no loss to go back from: call forward(outputs, y) first")
         self.dinputs = self._gradient
         return self.dinputs
 

@@ -198,9 +198,7 @@ class _Run:
             first = trainer.step
             done_rows, done = trainer.end(histories[i])
             history = self.histories[i]
-            note_epochs(
-                history, done_rows, first, rates[i], trainer.steps_per_epoch, self.networks[i], self.loss
-            )
+            note_epochs(history, done_rows, first, rates[i], trainer.steps_per_epoch, self.networks[i], self.loss)
             history.steps += done
             if done < counts[i]:
                 last[i] = trainer.step

@@ -376,7 +376,7 @@ def _check_layers(layers: Sequence[Any]) -> None:
 
 
 def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
-    found = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    found: list[Any] = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
     for i, callback in enumerate(found):
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks[{i}] must be a Callback, got {type(callback).__name__}; derive it from it")

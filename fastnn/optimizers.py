@@ -55,9 +55,7 @@ class SGD(Optimizer):
     (array([[0.75]]), 1)
     """
 
-    def __init__(
-        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False
-    ) -> None:
+    def __init__(self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False) -> None:
         super().__init__(learning_rate)
         self.momentum = check_fraction(momentum, "momentum")
         self.nesterov = check_flag(nesterov, "nesterov")
@@ -91,9 +89,7 @@ class AdaGrad(Optimizer):
         Divide by ``sqrt(c + epsilon)`` instead.
     """
 
-    def __init__(
-        self, learning_rate: LearningRate = 0.01, epsilon: float = 1e-7, epsilon_inside: bool = False
-    ) -> None:
+    def __init__(self, learning_rate: LearningRate = 0.01, epsilon: float = 1e-7, epsilon_inside: bool = False) -> None:
         super().__init__(learning_rate)
         self.epsilon = _epsilon(epsilon)
         self.epsilon_inside = check_flag(epsilon_inside, "epsilon_inside")

@@ -261,9 +261,7 @@ class ReduceOnPlateau(Schedule):
         self.cooldown = whole(cooldown, "cooldown", 0)
         self.end = number(end, "end")
         if mode not in ("min", "max"):
-            raise ValueError(
-                f"mode must be 'min' or 'max', got {mode!r}: 'min' for a loss, 'max' for an accuracy"
-            )
+            raise ValueError(f"mode must be 'min' or 'max', got {mode!r}: 'min' for a loss, 'max' for an accuracy")
         self.mode = mode
         self._rate = self.learning_rate
         self._best = math.inf if mode == "min" else -math.inf

@@ -138,4 +138,3 @@ def _single_entry() -> bool:
 def run(kernel: Any, work: float, *args: Any) -> None:
     """Call `kernel(*args, n_workers)` with as many workers as `work` deserves."""
     call(kernel, workers(work), *args)
-

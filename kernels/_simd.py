@@ -445,7 +445,7 @@ root_estimate = _estimate(
 
 @intrinsic
 def prefetch(typingctx, array, offset):
-    """Ask for the cache line of `array[offset]`, to be written, in the second-level cache; no fault if there is none."""
+    """Ask for the cache line of `array[offset]` in the second-level cache; no fault if there is none."""
 
     def codegen(context, builder, sig, args):
         pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
@@ -851,7 +851,7 @@ def _by_shape(emit):
 
 @intrinsic
 def narrow_forward(typingctx, n_in, n_out, m, hidden, x, x_row, w1, b1, w2, b2, z, z_row):
-    """Outputs of a network of two dense layers with ReLU between, lanes along the samples.
+    """Run a network of two dense layers with ReLU between, lanes along the samples.
 
     `z[c, s] = b2[c] + sum_h relu(b1[h] + sum_k x[k, s] w1[k, h]) w2[h, c]` for `s < m`, sums in increasing index.
     All arrays are pointers; `x` and `z` hold a feature's samples together, rows `x_row` and `z_row` apart, and may be
@@ -877,9 +877,7 @@ def narrow_forward(typingctx, n_in, n_out, m, hidden, x, x_row, w1, b1, w2, b2, 
         def spread(pointer):
             return _splat(builder, builder.load(pointer), n)
 
-        inputs = [
-            [_load(builder, at(x, times(x_row, k), s, v * n), vty) for v in range(wide)] for k in range(n_in)
-        ]
+        inputs = [[_load(builder, at(x, times(x_row, k), s, v * n), vty) for v in range(wide)] for k in range(n_in)]
         sums = [[cgutils.alloca_once(builder, vty) for _ in range(wide)] for _ in range(n_out)]
         for c in range(n_out):
             bias = spread(at(b2, c))
@@ -910,7 +908,7 @@ def narrow_forward(typingctx, n_in, n_out, m, hidden, x, x_row, w1, b1, w2, b2, 
 def narrow_backward(
     typingctx, n_in, n_out, m, hidden, x, x_row, w1, b1, w2t, w2t_row, dz, dz_row, dw1, db1, dw2t, db2
 ):  # fmt: skip
-    """Gradients of the network of `narrow_forward`, lanes along the hidden units, in one pass over the samples.
+    """Go back through the network of `narrow_forward`, lanes along the hidden units, in one pass over the samples.
 
     With `a = relu(b1 + x w1)`, computed again, and `d[s, h] = [a > 0] sum_c dz[c, s] w2t[c, h]`:
     `dw1[k, h] = sum_s x[k, s] d[s, h]`, `db1[h] = sum_s d[s, h]`, `dw2t[c, h] = sum_s dz[c, s] a[s, h]`,

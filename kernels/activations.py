@@ -1,4 +1,4 @@
-"""Activations that stand alone, forward and backward. (Inside a dense layer they are part of the product's end.)"""
+"""Activations that stand alone, forward and backward: inside a dense layer they are part of the product's end."""
 
 import numpy as np
 from numba import prange

@@ -15,7 +15,6 @@ from ._compile import kernel, primitive
 from ._simd import (
     FROM_VECTOR,
     KEEP,
-    RELU as _RELU,
     TILE_ROWS,
     TILE_VECTORS,
     WHERE_POSITIVE,
@@ -23,13 +22,15 @@ from ._simd import (
     fma,
     itemsize,
     lanes,
-    load,
     load_n,
     splat,
     store,
     store_n,
     tile,
     transpose,
+)
+from ._simd import (
+    RELU as _RELU,
 )
 from .math import vsigmoid, vtanh
 

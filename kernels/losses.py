@@ -145,7 +145,9 @@ def wide_cross_entropy(
         inner, weight = shifted_sum(z, z_at, target, t_at, n, high, True)
         loss = loss * weight - inner
         mass = splat(z, weight)
-        aim = max_lanes(largest(target, t_at, whole, n, False, largest(target, t_at, 0, whole, True, splat(z, -np.inf))))
+        aim = max_lanes(
+            largest(target, t_at, whole, n, False, largest(target, t_at, 0, whole, True, splat(z, -np.inf)))
+        )
         label = first_reaching(target, t_at, n, aim)
     else:
         loss -= (1.0 - smoothing) * (z[z_at + label] - peak)

@@ -4,8 +4,6 @@ A *plan* has one row of integers per operation; activations and gradients lie in
 the plan names. No code is compiled for an architecture.
 """
 
-import numpy as np
-
 from ._compile import kernel
 from ._simd import TILE_ROWS, TILE_VECTORS, itemsize, lanes, load_n, prefetch, store_n
 from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
@@ -95,9 +93,7 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
         )
     if before != LINEAR:
         at = plan[o - 1, OUT] + first * dx_ld
-        derive_part(
-            work, dx + first * dx_ld, dx_ld, work, at, dx_ld, work, dx + first * dx_ld, dx_ld, rows, n, before
-        )
+        derive_part(work, dx + first * dx_ld, dx_ld, work, at, dx_ld, work, dx + first * dx_ld, dx_ld, rows, n, before)
 
 
 @kernel

@@ -1,4 +1,4 @@
-"""What the machine can do: the arithmetic and the memory bandwidth that plain loops reach, to measure kernels against."""
+"""What the machine can do: arithmetic and memory bandwidth of plain loops, to measure kernels against."""
 
 import time
 

@@ -1,7 +1,5 @@
 """Random search for parameters, the seeds' first way to train: draw them, keep them if the loss is lower."""
 
-import numpy as np
-
 from ._compile import kernel
 from ._simd import lanes, load_n, store_n
 from .losses import class_major_cross_entropy, loss_part, sum_rows

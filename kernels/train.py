@@ -8,9 +8,9 @@ from ._simd import atomic_add, atomic_read, fma, lanes, load, load_n, splat, sto
 from .activations import derive_part
 from .gemm import LINEAR
 from .jobs import (
+    BAD_STEP,
     BATCH,
     BLOCK,
-    BAD_STEP,
     FEATURES,
     FIRST_DENSE,
     FIRST_STEP,
@@ -37,6 +37,7 @@ from .network import ACTIVATE, DENSE, GRAD, KIND, LD, N_OUT, OUT, backward, copy
 from .rng import permutation
 from .split import share
 from .sync import BAD, barrier, gather
+
 
 @kernel
 def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
@@ -217,9 +218,7 @@ def run_chunk(
 @kernel
 def forward_block(X, row, m, features, params, work, base, plan, factors, s_at):
     """Take `m` rows of `X` through the network within one worker's part of the workspace."""
-    operate(
-        plan, factors, 0, X, row * features, features, params, work, base, m, False, 0, work, s_at, 0, 1
-    )
+    operate(plan, factors, 0, X, row * features, features, params, work, base, m, False, 0, work, s_at, 0, 1)
     for o in range(1, plan.shape[0]):
         operate(
             plan, factors, o, work, base + plan[o - 1, OUT], plan[o - 1, LD], params, work, base, m, False, 0,
