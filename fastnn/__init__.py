@@ -17,6 +17,7 @@ from fastnn.activations import Linear, ReLU, Sigmoid, Softmax, Tanh  # noqa: E40
 from fastnn.base import Layer  # noqa: E402
 from fastnn.callbacks import Callback, EarlyStopping  # noqa: E402
 from fastnn.history import DivergenceWarning, History  # noqa: E402
+from fastnn.io import load, save  # noqa: E402
 from fastnn.layers import Dense, Dropout  # noqa: E402
 from fastnn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy  # noqa: E402
 from fastnn.many import fit_many  # noqa: E402
@@ -75,8 +76,10 @@ __all__ = [
     "fit_many",
     "get_num_threads",
     "initializers",
+    "load",
     "metrics",
     "random_search",
+    "save",
     "schedules",
     "set_num_threads",
 ]

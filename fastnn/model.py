@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, final
@@ -341,6 +342,12 @@ class Sequential:
         for layer in reversed(self.layers):
             dvalues = layer.backward(dvalues)
         return dvalues
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the layers and their parameters to a file that ``fastnn.load`` reads; see `fastnn.save`."""
+        from fastnn import io  # it builds models, and so stands above them
+
+        io.save(self, path)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
