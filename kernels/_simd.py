@@ -612,16 +612,19 @@ def transpose(typingctx, source, at, stride, rows, columns, target, target_at, t
     """
     vec = _like(source)
 
-    def codegen(context, builder, sig, args):
+    def emit(context, builder, sig, args, whole):
         n, vty = vec.lanes, context.get_value_type(vec)
         i64, i32 = ir.IntType(64), ir.IntType(32)
         pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
         row_count, column_count = args[3], args[4]
+        across, none = _tail_mask(builder, column_count, n), ir.Constant(ir.VectorType(ir.IntType(1), n), None)
         lines = []
         for i in range(n):
-            inside = builder.icmp_signed("<", ir.Constant(i64, i), row_count)
-            mask = _tail_mask(builder, builder.select(inside, column_count, ir.Constant(i64, 0)), n)
-            lines.append(_masked_load(builder, pointer, vty, mask))
+            if whole:
+                lines.append(_load(builder, pointer, vty))
+            else:
+                inside = builder.icmp_signed("<", ir.Constant(i64, i), row_count)
+                lines.append(_masked_load(builder, pointer, vty, builder.select(inside, across, none)))
             pointer = builder.gep(pointer, [args[2]])
         half = n // 2
         index = ir.VectorType(i32, n)
@@ -636,11 +639,29 @@ def transpose(typingctx, source, at, stride, rows, columns, target, target_at, t
                 shuffled.append(builder.shuffle_vector(lines[i], lines[i + half], high))
             lines, step = shuffled, step * 2
         pointer = _pointer(context, builder, sig.args[5], args[5], args[6])
+        down = _tail_mask(builder, row_count, n)
+        out = builder.append_basic_block("turned")
         for j, line in enumerate(lines):
-            inside = builder.icmp_signed("<", ir.Constant(i64, j), column_count)
-            mask = _tail_mask(builder, builder.select(inside, row_count, ir.Constant(i64, 0)), n)
-            _masked_store(builder, line, pointer, mask)
+            if whole:
+                _store(builder, line, pointer)
+            else:
+                more = builder.append_basic_block(f"column{j}")
+                builder.cbranch(builder.icmp_signed("<", ir.Constant(i64, j), column_count), more, out)
+                builder.position_at_end(more)
+                _masked_store(builder, line, pointer, down)
             pointer = builder.gep(pointer, [args[7]])
+        builder.branch(out)
+        builder.position_at_end(out)
+
+    def codegen(context, builder, sig, args):
+        lanes_ = ir.Constant(ir.IntType(64), vec.lanes)
+        rows_fit = builder.icmp_signed(">=", args[3], lanes_)
+        whole = builder.and_(rows_fit, builder.icmp_signed(">=", args[4], lanes_))
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                emit(context, builder, sig, args, True)
+            with otherwise:
+                emit(context, builder, sig, args, False)
         return context.get_dummy_value()
 
     sig = types.void(source, *[types.intp] * 4, target, types.intp, types.intp)
