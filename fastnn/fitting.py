@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
+import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from fastnn.arrays import Array, as_inputs
+from fastnn.base import Layer
 from fastnn.callbacks import Callback
 from fastnn.engine import Trainer, work_of
 from fastnn.history import DivergenceWarning, History
@@ -65,7 +68,7 @@ class Fit:
                     "; write validation_data=(X_val, y_val)"
                 )
             X_val = as_inputs(validation_data[0], "validation_data[0]", X.shape[1], X.dtype)
-            loss.prepare(validation_data[1], len(X_val), width, X.dtype)
+            loss.prepare(validation_data[1], len(X_val), width, X.dtype, "validation_data[1]")
             self.validation = X_val, validation_data[1]
         dense = bool(self.operations) and any(layer.parameters() for layer in model.layers)
         self.compiled = dense and loss.code is not None and not any(c.needs_steps for c in callbacks)
@@ -112,19 +115,26 @@ class Fit:
                     goal = min(goal, ahead)
                 guard.before_chunk()
                 began, at = time.perf_counter(), trainer.step
-                rates = self.optimizer.learning_rates(self.optimizer.step, goal - at)
-                rows, done = trainer.run(goal - at)
+                with _Held():
+                    rates = self.optimizer.learning_rates(self.optimizer.step, goal - at)
+                    rows, done = trainer.run(goal - at)
+                    note_epochs(self.history, rows, at, rates, self.steps_per_epoch, self.model, self.loss)
+                    self.history.steps += done
                 took = time.perf_counter() - began
-                note_epochs(self.history, rows, at, rates, self.steps_per_epoch, self.model, self.loss)
-                self.history.steps += done
                 bar.show(trainer.step - first, self.steps_per_epoch, self.history)
                 if done < goal - at:
-                    self._diverged(trainer.step - first)
+                    at = trainer.step - first
                     guard.restore()
+                    self._diverged(at)
                     return
                 chunk = max(1, min(4 * chunk, int(done * CHUNK_SECONDS / max(took, 1e-6))))
                 if each_epoch and trainer.step % self.steps_per_epoch == 0:
                     self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
+        if not np.isfinite(parameters.flat).all():
+            # The very last update overflowed: the next step would have noticed.
+            at = trainer.step - first
+            guard.restore()
+            self._diverged(at)
 
     # --- layer by layer ---
 
@@ -134,6 +144,7 @@ class Fit:
         order = np.arange(self.rows)
         hear_steps = [c for c in self.callbacks if c.needs_steps]
         step, before = 0, self.initial_epoch * self.steps_per_epoch
+        kept: list[tuple[Array, Array]] = []
         with self._bar() as bar:
             for epoch in range(self.initial_epoch, self.initial_epoch + self.epochs):
                 if self.model.stop_training:
@@ -152,6 +163,7 @@ class Fit:
                     part = losses.sum_rows(self.loss.sample_losses, len(rows))
                     penalty = sum(layer.penalty() for layer in self.model.layers)
                     if not math.isfinite(part + penalty):
+                        self._take_back(learning, kept)
                         self._diverged(step)
                         return
                     total += part
@@ -160,9 +172,11 @@ class Fit:
                     penalties += penalty * len(rows)
                     self.model.backward(self.loss.backward())
                     rate = float(self.optimizer.learning_rates(self.optimizer.step, 1)[0])
-                    self.optimizer.update(*learning)
-                    step += 1
-                    self.history.steps += 1
+                    kept = [(a, a.copy()) for a in self._arrays(learning)]
+                    with _Held():
+                        self.optimizer.update(*learning)
+                        step += 1
+                        self.history.steps += 1
                     for callback in hear_steps:
                         callback.on_step_end(step - 1, {"loss": part / len(rows) + penalty, "learning_rate": rate})
                 self.history.append(loss=(total + penalties) / self.rows, learning_rate=rate)
@@ -172,6 +186,28 @@ class Fit:
                     self.history.append(penalty=penalties / self.rows)
                 bar.show(step, self.steps_per_epoch, self.history)
                 self._epoch_ended(epoch)
+        if self._take_back(learning, kept):
+            self._diverged(step)
+
+    def _arrays(self, learning: list[Layer]) -> list[Array]:
+        """Return the parameters and the optimiser's state: all that an update changes."""
+        return [
+            array
+            for layer in learning
+            for name, value in layer.parameters().items()
+            for array in (value, *self.optimizer.slots(layer, name, value))
+        ]
+
+    def _take_back(self, learning: list[Layer], kept: list[tuple[Array, Array]]) -> bool:
+        """Undo the last update, if it left parameters that are not finite; tell whether it did."""
+        if all(np.isfinite(value).all() for layer in learning for value in layer.parameters().values()):
+            return False
+        if kept:
+            self.optimizer.step -= 1
+            self.history.steps -= 1
+        for array, value in kept:
+            array[...] = value
+        return True
 
     # --- both ---
 
@@ -203,6 +239,8 @@ def note_epochs(
     history: History, rows: Array, first_step: int, rates: Array, steps_per_epoch: int, model: Sequential, loss: Loss
 ) -> None:
     """Add the kernel's rows of the epochs that ended in a chunk from `first_step` on."""
+    if not len(rows):
+        return
     end = steps_per_epoch - first_step % steps_per_epoch
     names = ["loss"] + (["accuracy"] if loss.has_accuracy else [])
     for name, column in zip(names, (0, 1), strict=False):
@@ -238,6 +276,30 @@ class _Bar:
         shown = {name: f"{history[name][-1]:.4g}" for name in names if history.get(name)}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update(steps // steps_per_epoch - self.bar.n)
+
+
+class _Held:
+    """Ctrl-C put off while steps are made and written down: afterwards it counts, and nothing is half done.
+
+    Pressed again, it counts at once.
+    """
+
+    def __enter__(self) -> None:
+        self.seen: Any = None
+        self.handler: Any = None
+        if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
+            self.handler = signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.seen is not None:
+            self.handler(number, frame)
+        self.seen = frame
+
+    def __exit__(self, *exception: object) -> None:
+        if self.handler is not None:
+            signal.signal(signal.SIGINT, self.handler)
+            if self.seen is not None:
+                self.handler(signal.SIGINT, self.seen)
 
 
 class _Guard:

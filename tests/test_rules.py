@@ -23,7 +23,7 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if KERNELS not in file.par
 
 # The floors of the house: a module imports from the floors below its own, and nothing beside it.
 FLOORS = (
-    {"_layout", "_checks", "_array_steps", "_image_files", "_schedule", "threads", "history"},
+    {"_layout", "_checks", "_array_steps", "_image_files", "_numpy_loop", "_schedule", "threads", "history"},
     {"arrays"},
     {"base"},
     {"_optimizer", "initializers", "regularizers"},
@@ -32,6 +32,7 @@ FLOORS = (
     {"fitting"},
     {"model"},
     {"io", "plotting", "search", "many"},
+    {"_warmup"},
     {"nnfs", "estimators", "cli"},
     {"__main__", "__init__"},
 )

@@ -518,7 +518,10 @@ INTERRUPTED = """
     r = np.random.default_rng(0)
     X, y = r.normal(size=(200, 2)), r.integers(0, 3, 200)
     settings = dict(batch_size=None, seed=4)
-    model().fit(X, y, epochs=2, **settings)  # nothing is left to load
+    fnn.threads.STEP_WORK = fnn.threads.SERIAL_WORK = 1.0
+    for threads in (1, 2):  # nothing is left to compile or to load
+        for callbacks in ([], [EachStep()]):
+            model().fit(X, y, epochs=2, n_threads=threads, callbacks=callbacks, **settings)
     for trial in range(8):
         threads, callbacks = (1, 2)[trial % 2], [EachStep()] if trial == 7 else []
         fnn.threads.STEP_WORK = 1.0
