@@ -240,8 +240,7 @@ def table(head, rows):
     lines = []
     for row in rows:
         cells = [
-            cell.ljust(w) if k == 0 else cell.rjust(w)
-            for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("| " + " | ".join(cells) + " |")
     rule = [":" + "-" * (w - 1) if k == 0 else "-" * (w - 1) + ":" for k, w in enumerate(widths)]
@@ -276,10 +275,7 @@ def note_lines(notes):
     cases = {}
     for name, text, case in notes:
         cases.setdefault((name, text), []).append(case)
-    return [
-        f"{name}: {text}" + (f" ({', '.join(where)})" if where[0] else "")
-        for (name, text), where in cases.items()
-    ]
+    return [f"{name}: {text}" + (f" ({', '.join(where)})" if where[0] else "") for (name, text), where in cases.items()]
 
 
 def describe_machine(threads):

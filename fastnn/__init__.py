@@ -13,15 +13,15 @@ from fastnn._layout import locate_kernels
 locate_kernels()
 
 from fastnn import callbacks, datasets, initializers, metrics, schedules  # noqa: E402
+from fastnn._warmup import warmup  # noqa: E402
 from fastnn.activations import Linear, ReLU, Sigmoid, Softmax, Tanh  # noqa: E402
 from fastnn.base import Layer  # noqa: E402
 from fastnn.callbacks import Callback, EarlyStopping  # noqa: E402
 from fastnn.history import DivergenceWarning, History  # noqa: E402
-from fastnn.io import load, save  # noqa: E402
 from fastnn.layers import Dense, Dropout  # noqa: E402
 from fastnn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy  # noqa: E402
 from fastnn.many import fit_many  # noqa: E402
-from fastnn.model import Sequential  # noqa: E402
+from fastnn.model import Sequential, load  # noqa: E402
 from fastnn.optimizers import SGD, AdaGrad, Adam, AdamW, Lion, Optimizer, RMSprop  # noqa: E402
 from fastnn.schedules import (  # noqa: E402
     CosineDecay,
@@ -79,7 +79,7 @@ __all__ = [
     "load",
     "metrics",
     "random_search",
-    "save",
     "schedules",
     "set_num_threads",
+    "warmup",
 ]

@@ -377,8 +377,8 @@ class Predictor:
         soft = loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0
         threads.call(
             train.evaluate, n_workers, X.reshape(-1), labels.astype(X.dtype), targets.reshape(-1),
-            self.parameters.flat, work, plan.table, plan.factors, plan.rows, plan.forward_scratch, plan.forward_part, loss.code, soft,
-            float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits,
+            self.parameters.flat, work, plan.table, plan.factors, plan.rows, plan.forward_scratch, plan.forward_part,
+            loss.code, soft, float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits,
         )  # fmt: skip
         self.spare.append((work, finite))
         return row_loss, hits

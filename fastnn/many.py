@@ -102,10 +102,10 @@ def fit_many(
             raise ValueError(f"models[{i}] has another shape than models[0]: fit networks of each shape by themselves")
     inputs, truths = _data(X, y, n, lowered[0][0].n_in)
     prepared = {
-        id(t) ^ id(x): loss.prepare(t, len(x), lowered[0][-1].n_out, x.dtype)
+        (id(x), id(t)): loss.prepare(t, len(x), lowered[0][-1].n_out, x.dtype)
         for x, t in zip(inputs, truths, strict=True)
     }
-    keyed = [prepared[id(t) ^ id(x)] for x, t in zip(inputs, truths, strict=True)]
+    keyed = [prepared[id(x), id(t)] for x, t in zip(inputs, truths, strict=True)]
 
     run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle)
     run.prepare([model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)])

@@ -9,7 +9,8 @@ from typing import Any, final
 
 import numpy as np
 
-from fastnn import threads
+from fastnn import io, threads
+from fastnn._arguments import check_callbacks, check_kind, check_layers
 from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
 from fastnn.base import Layer
 from fastnn.callbacks import Callback
@@ -56,7 +57,7 @@ class Sequential:
     """
 
     def __init__(self, *layers: Layer, seed: int | None = None) -> None:
-        _check_layers(layers)
+        check_layers(layers)
         self.layers: list[Layer] = list(layers)
         self.seed = check_seed(seed)
         self.loss: Loss | None = None
@@ -97,7 +98,7 @@ class Sequential:
         """Return what the compiled loop makes of the layers; None if it cannot run them all."""
         key = tuple(map(id, self.layers))
         if self._lowered is None or self._lowered[0] != key:
-            _check_layers(self.layers)
+            check_layers(self.layers)
             self._lowered = key, lower(self.layers)
             self._parameters, self._predictors = None, {}
         return self._lowered[1]
@@ -205,17 +206,17 @@ class Sequential:
             self,
             as_inputs(X, "X", width),
             y,
-            loss=_checked(loss, Loss, "loss", SoftmaxCrossEntropy),
-            optimizer=_checked(optimizer, Optimizer, "optimizer", Adam),
+            loss=check_kind(loss, Loss, "loss", SoftmaxCrossEntropy),
+            optimizer=check_kind(optimizer, Optimizer, "optimizer", Adam),
             epochs=check_positive_int(epochs, "epochs"),
             batch_size=None if batch_size is None else check_positive_int(batch_size, "batch_size"),
             shuffle=check_flag(shuffle, "shuffle"),
             seed=self.entropy(check_seed(seed)),
             validation_data=validation_data,
-            callbacks=_check_callbacks(callbacks),
+            callbacks=check_callbacks(callbacks),
             progress=progress,
             n_threads=None if n_threads is None else threads.checked(n_threads, "n_threads"),
-            initial_epoch=check_positive_int(initial_epoch + 1, "initial_epoch + 1") - 1,
+            initial_epoch=check_positive_int(initial_epoch, "initial_epoch", 0),
         )
         self.stop_training = False
         self.loss = run.loss
@@ -296,7 +297,7 @@ class Sequential:
         operations = self.operations()
         X = as_inputs(X, "X", self.n_inputs)
         limit = None if n_threads is None else threads.checked(n_threads, "n_threads")
-        loss = _checked(loss, Loss, "loss", SoftmaxCrossEntropy if self.loss is None else lambda: self.loss)
+        loss = check_kind(loss if loss is not None else self.loss, Loss, "loss", SoftmaxCrossEntropy)
         return self.evaluate_checked(operations, X, y, loss, limit)
 
     def evaluate_checked(
@@ -344,56 +345,64 @@ class Sequential:
         return dvalues
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the layers and their parameters to a file that ``fastnn.load`` reads; see `fastnn.save`."""
-        from fastnn import io  # it builds models, and so stands above them
+        """Write the layers and their parameters to a file, which is complete or not there at all.
 
-        io.save(self, path)
+        Parameters
+        ----------
+        path : path
+            The usual ending is ``.safetensors``. A file that is there is replaced, once the new one is whole.
+
+        Raises
+        ------
+        ValueError
+            If a layer is of a class of your own, which a file cannot bring back.
+        OSError
+            If the file cannot be written; what was there stays.
+        """
+        io.write(path, self.layers, self.seed)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+def load(path: str | os.PathLike[str]) -> Sequential:
+    """Read a model that `Sequential.save` wrote. No code in the file is run; names in it reach fastnn's layers only.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Sequential
+        With the parameters' dtypes as they were.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is damaged or not a model of fastnn's.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import fastnn as fnn
+    >>> model = fnn.Sequential(fnn.Dense(2, 3), seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(os.path.join(folder, "m.safetensors"))
+    ...     fnn.load(os.path.join(folder, "m.safetensors")).layers[0].n_outputs
+    3
+    """
+    layers, arrays, seed = io.read(path)
+    model = Sequential(*layers, seed=seed)
+    for layer, values in zip(model.layers, arrays, strict=True):
+        for name, value in values.items():
+            setattr(layer, name, value)
+    return model
 
 
 def _mean(values: Array) -> float:
     out = np.empty(1)
     losses.row_mean(values, out)
     return float(out[0])
-
-
-def _check_layers(layers: Sequence[Any]) -> None:
-    if not layers:
-        raise ValueError("layers: got none; pass at least one layer, for example Sequential(Dense(2, 3))")
-    width, names = None, set()
-    for place, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            raise TypeError(
-                f"layers[{place}] must be a fastnn layer, got {type(layer).__name__}"
-                + ("; write Sequential(*layers) to pass a list" if isinstance(layer, (list, tuple)) else "")
-            )
-        if any(layer is other for other in layers[:place]):
-            raise ValueError(f"layers[{place}] is in the network twice; make a second layer")
-        if layer.name is not None and layer.name in names:
-            raise ValueError(f"layers[{place}]: the name {layer.name!r} is taken; give each layer its own")
-        names.add(layer.name)
-        if layer.n_inputs is not None and width is not None and layer.n_inputs != width:
-            raise ValueError(
-                f"layers[{place}] takes {layer.n_inputs} inputs, but what comes before it gives {width}; "
-                f"make it Dense({width}, …)"
-            )
-        width = layer.n_outputs if layer.n_outputs is not None else width
-
-
-def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
-    found: list[Any] = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-    for i, callback in enumerate(found):
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks[{i}] must be a Callback, got {type(callback).__name__}; derive it from it")
-    return found
-
-
-def _checked(value: Any, kind: type, name: str, default: Any) -> Any:
-    if value is None:
-        return default()
-    if not isinstance(value, kind):
-        hint = f"; make an object of it: {value.__name__}()" if isinstance(value, type) else ""
-        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}{hint}")
-    return value

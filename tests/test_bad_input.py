@@ -268,9 +268,7 @@ def test_targets_that_are_refused(case):
 def test_validation_refuses_bad_y(case):
     """By its own name: `y` is another argument."""
     (y, *words), world = BAD_LABELS[case], World()
-    refused(
-        world, "validation_data[1]", lambda: world.fit(*data(), validation_data=(data()[0], y)), *words
-    )
+    refused(world, "validation_data[1]", lambda: world.fit(*data(), validation_data=(data()[0], y)), *words)
 
 
 # --- the other arguments ---

@@ -38,9 +38,7 @@ def original_vertical(samples, classes, random):
     X, y = np.empty((samples * classes, 2)), np.empty(samples * classes, dtype="uint8")
     for label in range(classes):
         rows = range(samples * label, samples * (label + 1))
-        X[rows] = np.stack(
-            [random.randn(samples) * 0.1 + label / 3, random.randn(samples) * 0.1 + 0.5], axis=1
-        )
+        X[rows] = np.stack([random.randn(samples) * 0.1 + label / 3, random.randn(samples) * 0.1 + 0.5], axis=1)
         y[rows] = label
     return X, y
 

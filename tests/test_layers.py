@@ -69,9 +69,7 @@ def test_dense_equals_numpy(m, k, n, dtype):
     y = dense.forward(x)
     dx = dense.backward(dz)
     assert y is dense.output and x is dense.inputs and dx is dense.dinputs
-    assert {a.dtype for a in (y, dx, dense.weights, dense.biases, dense.dweights, dense.dbiases)} == {
-        np.dtype(dtype)
-    }
+    assert {a.dtype for a in (y, dx, dense.weights, dense.biases, dense.dweights, dense.dbiases)} == {np.dtype(dtype)}
     x, dz, w, b = (a.astype(np.float64) for a in (x, dz, dense.weights, dense.biases))
     dw, db, dx_wanted = reference.dense_backward(x, w, dz)
     # A sum of s products is at most (s + 1) roundings of its absolute terms away; the reference has its own.
@@ -124,9 +122,7 @@ def test_softmax_equals_numpy(shape, dtype):
     assert (abs(p - wanted) <= bound * wanted + np.finfo(dtype).tiny).all()
     p64, dp64 = p.astype(np.float64), dp.astype(np.float64)
     wanted = reference.softmax_backward(dp64, p64)
-    assert (
-        abs(got - wanted) <= eps * (n + 4) * p64 * (abs(dp64) + (abs(dp64) * p64).sum(1, keepdims=True))
-    ).all()
+    assert (abs(got - wanted) <= eps * (n + 4) * p64 * (abs(dp64) + (abs(dp64) * p64).sum(1, keepdims=True))).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -162,9 +158,7 @@ def test_penalties():
     assert dense.penalty() == pytest.approx(wanted, rel=1e-15)
     dense.forward(np.zeros((1, 3)))
     dense.backward(np.zeros((1, 2)))
-    np.testing.assert_allclose(
-        dense.dweights, reference.penalty_gradient(dense.weights, 0.1, 0.2), rtol=1e-15
-    )
+    np.testing.assert_allclose(dense.dweights, reference.penalty_gradient(dense.weights, 0.1, 0.2), rtol=1e-15)
     np.testing.assert_allclose(dense.dbiases, reference.penalty_gradient(dense.biases, 0.3, 0.4), rtol=1e-15)
     assert fnn.Dense(3, 2).penalty() == 0.0
 
@@ -220,9 +214,7 @@ def test_copies_and_pickles_work_alike(kind):
 def test_configurations_build_the_same_layer(kind):
     layer = layer_of(kind)
     again = Layer.from_config(layer.get_config())
-    assert (
-        type(again) is type(layer) and again.get_config() == layer.get_config() and repr(again) == repr(layer)
-    )
+    assert type(again) is type(layer) and again.get_config() == layer.get_config() and repr(again) == repr(layer)
     x = np.random.default_rng(0).normal(size=(4, 5))
     np.testing.assert_array_equal(again.forward(x), layer.forward(x))
 

@@ -56,9 +56,7 @@ def ask(root, before=""):
     return tuple(done.stdout.strip().split("|"))
 
 
-@pytest.mark.parametrize(
-    "statement", ["import kernels", "import kernels._compile", "from kernels import gemm"]
-)
+@pytest.mark.parametrize("statement", ["import kernels", "import kernels._compile", "from kernels import gemm"])
 def test_another_name_is_refused(statement):
     done = run(statement)
     assert done.returncode != 0
@@ -68,9 +66,7 @@ def test_another_name_is_refused(statement):
     assert "import fastnn.kernels" in last
 
 
-@pytest.mark.skipif(
-    not Path(fastnn.__file__).is_relative_to(REPOSITORY), reason="another copy of fastnn is installed"
-)
+@pytest.mark.skipif(not Path(fastnn.__file__).is_relative_to(REPOSITORY), reason="another copy of fastnn is installed")
 def test_the_right_name_works_from_the_repository_root():
     done = run("import fastnn.kernels as k; print(k.__name__, k.__file__)")
     assert done.returncode == 0, done.stderr

@@ -47,9 +47,7 @@ def test_cross_entropy_equals_numpy(m, n, kind, smoothing, dtype):
         labels = targets.argmax(axis=1)
     loss = fnn.SoftmaxCrossEntropy(label_smoothing=smoothing)
     value = loss.forward(z, y)
-    rows, gradient = reference.softmax_cross_entropy(
-        z.astype(np.float64), reference.smoothed(targets, smoothing)
-    )
+    rows, gradient = reference.softmax_cross_entropy(z.astype(np.float64), reference.smoothed(targets, smoothing))
     bound = entropy_bound(z, np.finfo(dtype).eps)
     assert (abs(loss.sample_losses - rows) <= bound).all()
     assert abs(value - rows.mean()) <= bound.mean()
@@ -88,9 +86,7 @@ def test_gradients_are_finite_differences(kind, smoothing):
     loss.forward(z, y)
     gradient = loss.backward()
     # h²/6 times the third derivative, and rounding eps/h.
-    np.testing.assert_allclose(
-        gradient, reference.numerical_gradient(lambda: loss.forward(z, y), z), atol=2e-9
-    )
+    np.testing.assert_allclose(gradient, reference.numerical_gradient(lambda: loss.forward(z, y), z), atol=2e-9)
 
 
 def test_cross_entropy_is_exact_where_probabilities_would_underflow():

@@ -69,9 +69,7 @@ def test_steps_equal_numpy(name, shape, dtype):
         before = {key: value.copy() for key, value in wanted.items()}
         for key, gradient in dense.gradients().items():
             g = gradient.astype(np.float64)
-            update(
-                wanted[key], g, state[key], step, reference.inverse_time_decay(0.05, 0.1, step), **settings
-            )
+            update(wanted[key], g, state[key], step, reference.inverse_time_decay(0.05, 0.1, step), **settings)
             largest = max(largest, abs(wanted[key]).max())
             path += abs(wanted[key] - before[key]).max()
         arrays = dense.parameters()
@@ -145,9 +143,7 @@ def test_state_is_kept_by_layer_and_name_and_dies_with_the_layer():
     one, two = dense_with_gradients(), dense_with_gradients()
     optimizer.update(one, two)
     assert optimizer.slots(one, "weights", one.weights)[0] is optimizer.slots(one, "weights", one.weights)[0]
-    assert (
-        optimizer.slots(one, "weights", one.weights)[0] is not optimizer.slots(two, "weights", two.weights)[0]
-    )
+    assert optimizer.slots(one, "weights", one.weights)[0] is not optimizer.slots(two, "weights", two.weights)[0]
     assert len(optimizer._state) == 2
     del one
     gc.collect()

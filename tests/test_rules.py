@@ -28,15 +28,17 @@ FLOORS = (
     {"base"},
     {"_optimizer", "initializers", "regularizers"},
     {"layers", "activations", "losses", "optimizers", "schedules", "metrics", "callbacks", "datasets"},
-    {"engine"},
+    {"engine", "io", "_arguments"},
     {"fitting"},
     {"model"},
-    {"io", "plotting", "search", "many"},
+    {"plotting", "search", "many"},
     {"_warmup"},
     {"nnfs", "estimators", "cli"},
     {"__main__", "__init__"},
 )
 FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+# Upwards, and only inside a function: each with its reason.
+UPWARDS: dict[tuple[str, str], str] = {}
 PEERS = {"torch", "jax", "sklearn", "scipy", "pandas", "tensorflow", "onnx", "onnxruntime", "matplotlib"}
 OUTSIDE = {"numpy", "numba", "tqdm", "safetensors"}
 
@@ -105,6 +107,9 @@ def test_imports_go_down_the_floors(file):
         if other in ("kernels", me) or name == "fastnn":
             continue
         other = other if other in FLOOR else "__init__"
+        if (me, other) in UPWARDS:
+            assert name not in imports(file, package, inside_functions=False)
+            continue
         assert FLOOR[other] < FLOOR[me], f"{me} imports {name}, which is not below it"
 
 
@@ -137,9 +142,7 @@ before = set(sys.modules)
 import fastnn
 print([name for name in {sorted(PEERS)} if name in sys.modules and name not in before])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
@@ -248,6 +251,7 @@ def test_the_checks_can_fail():
 LONGER = {
     "kernels/_simd.py": "all that emits LLVM IR is in one file by rule",
     "kernels/gemm.py": "the products and their shared tile walk",
+    "model.py": "one class; two thirds of it says what the public methods take and give",
 }
 
 

@@ -78,9 +78,7 @@ def test_spiral_losses_agree_with_numpy(path):
     X, y, model = spiral()
     theirs = twin(model)
     rate = fnn.InverseTimeDecay(1.0, decay=1e-3)
-    wanted = reference.train(
-        theirs, X, y, "momentum", 100, lambda step: reference.inverse_time_decay(1.0, 1e-3, step)
-    )
+    wanted = reference.train(theirs, X, y, "momentum", 100, lambda step: reference.inverse_time_decay(1.0, 1e-3, step))
     history = model.fit(
         X, y, optimizer=fnn.SGD(rate, momentum=0.9), epochs=100, batch_size=None, shuffle=False,
         callbacks=PATHS[path],
@@ -265,9 +263,7 @@ def test_going_on_gives_the_bits_of_never_stopping(make, path):
     X, y = blobs(50, 4, 3, np.float32)
 
     def model():
-        return fnn.Sequential(
-            fnn.Dense(4, 20), fnn.Tanh(), fnn.Dropout(0.3), fnn.Dense(20, 3, weight_l2=1e-3), seed=2
-        )
+        return fnn.Sequential(fnn.Dense(4, 20), fnn.Tanh(), fnn.Dropout(0.3), fnn.Dense(20, 3, weight_l2=1e-3), seed=2)
 
     settings = {"batch_size": 16, "seed": 5, "callbacks": PATHS[path]}
     whole, optimizer = model(), make()
@@ -445,9 +441,7 @@ def test_divergence_is_the_same_on_either_path():
         ends = []
         for callbacks in PATHS.values():
             model, optimizer = network([4, 20, 3]), fnn.SGD(rate, momentum=0.9)
-            history, told = quiet_fit(
-                model, X, y, optimizer=optimizer, epochs=5, batch_size=20, callbacks=callbacks
-            )
+            history, told = quiet_fit(model, X, y, optimizer=optimizer, epochs=5, batch_size=20, callbacks=callbacks)
             ends.append((history.diverged_at, history.stopped_by, told, weights(model), dict(history)))
         assert ends[0] == ends[1], rate
 

@@ -1,0 +1,170 @@
+"""Training and prediction of whole networks."""
+
+import os
+
+import numpy as np
+
+from .common import LIBRARIES, limit_threads
+
+# The cases that `peers.py` measures beside other libraries, with steps that take NumPy about 50 ms.
+STEPS = {
+    "spiral-sgd": 200,
+    "spiral-adam": 200,
+    "digits": 100,
+    "mnist-s": 50,
+    "mnist-m": 10,
+    "mnist-l": 10,
+    "higgs": 10,
+}
+
+
+def peer(case, library, threads):
+    """Return a peer that has trained a few steps, with so many threads."""
+    if threads > (os.cpu_count() or 1):
+        raise NotImplementedError("there are not so many cores")
+    limit_threads(threads)
+    import peer_steps
+
+    made = peer_steps.PEERS[library][0](peer_steps.CASES[case], threads, False)
+    made.run(10)
+    return made
+
+
+class TrainingSteps:
+    """A number of steps, see `STEPS`, on batches that lie ready."""
+
+    params = (list(STEPS), LIBRARIES, [1, 2])
+    param_names = ["case", "library", "threads"]
+
+    def setup(self, case, library, threads):
+        self.peer = peer(case, library, threads)
+
+    def time_steps(self, case, library, threads):
+        self.peer.run(STEPS[case])
+
+
+class LayerByLayer:
+    """A hundred steps of the spiral network, nine calls a step: training as notes on networks write it."""
+
+    params = (LIBRARIES,)
+    param_names = ["library"]
+
+    def setup(self, library):
+        limit_threads(1)
+        if library == "numpy":
+            self.run = peer("spiral-sgd", library, 1).run
+            return
+        import fastnn as fnn
+
+        X, y = fnn.datasets.spiral_data(100, 3, seed=0, dtype=np.float32)
+        first, relu, last = fnn.Dense(2, 64, seed=0), fnn.ReLU(), fnn.Dense(64, 3, seed=1)
+        loss, optimizer = fnn.SoftmaxCrossEntropy(), fnn.SGD(0.1, momentum=0.9)
+
+        def run(steps):
+            for _ in range(steps):
+                relu.forward(first.forward(X))
+                last.forward(relu.output)
+                loss.forward(last.output, y)
+                last.backward(loss.backward())
+                relu.backward(last.dinputs)
+                first.backward(relu.dinputs)
+                optimizer.update(first, last)
+
+        run(2)
+        self.run = run
+
+    def time_100_steps(self, library):
+        self.run(100)
+
+
+class Predict:
+    """784-128-10, called from Python."""
+
+    params = ([1, 10_000], LIBRARIES)
+    param_names = ["rows", "library"]
+
+    def setup(self, rows, library):
+        random = np.random.default_rng(0)
+        X = random.normal(size=(rows, 784)).astype(np.float32)
+        if library == "numpy":
+            w1, b1, w2, b2 = (
+                random.normal(0, 0.05, shape).astype(np.float32) for shape in ((784, 128), 128, (128, 10), 10)
+            )
+            self.run = lambda: np.maximum(X @ w1 + b1, 0) @ w2 + b2
+        else:
+            import fastnn as fnn
+
+            model = fnn.Sequential(fnn.Dense(784, 128), fnn.ReLU(), fnn.Dense(128, 10), seed=0)
+            self.run = lambda: model.predict(X)
+        self.run()
+
+    def time_predict(self, rows, library):
+        self.run()
+
+
+class Many:
+    """Sixty-four spiral networks, ten epochs each: by `fit_many`, or one after the other."""
+
+    params = (["fit_many", "one by one"], [1, 2])
+    param_names = ["how", "threads"]
+
+    def setup(self, how, threads):
+        if threads > (os.cpu_count() or 1):
+            raise NotImplementedError("there are not so many cores")
+        import fastnn as fnn
+
+        X, y = fnn.datasets.spiral_data(100, 3, seed=0, dtype=np.float32)
+        models = [fnn.Sequential(fnn.Dense(2, 64), fnn.ReLU(), fnn.Dense(64, 3), seed=i) for i in range(64)]
+
+        def together():
+            fnn.fit_many(models, X, y, epochs=10, batch_size=None, n_threads=threads)
+
+        def apart():
+            for model in models:
+                model.fit(X, y, epochs=10, batch_size=None, n_threads=threads, progress=False)
+
+        self.run = together if how == "fit_many" else apart
+        self.run()
+
+    def time_64_networks(self, how, threads):
+        self.run()
+
+
+class RandomSearch:
+    """A thousand draws of all parameters of 2-3-3 on 300 rows, the best kept."""
+
+    params = (LIBRARIES,)
+    param_names = ["library"]
+
+    def setup(self, library):
+        limit_threads(1)
+        random = np.random.default_rng(0)
+        X, y = random.normal(size=(300, 2)).astype(np.float32), random.integers(0, 3, 300)
+        if library == "numpy":
+            self.run = lambda: numpy_search(random, X, y)
+        else:
+            import fastnn as fnn
+
+            model = fnn.Sequential(fnn.Dense(2, 3), fnn.ReLU(), fnn.Dense(3, 3), seed=0)
+            self.run = lambda: fnn.random_search(model, X, y, iterations=1000, mode="replace", seed=0)
+        self.run()
+
+    def time_1000_iterations(self, library):
+        self.run()
+
+
+def numpy_search(random, X, y):
+    """The search as notes write it."""
+    lowest, best = np.inf, None
+    for _ in range(1000):
+        w1, b1, w2, b2 = (
+            0.05 * random.standard_normal(shape, np.float32) for shape in ((2, 3), (1, 3), (3, 3), (1, 3))
+        )
+        logits = np.maximum(X @ w1 + b1, 0) @ w2 + b2
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p = powers / powers.sum(axis=1, keepdims=True)
+        loss = -np.log(np.clip(p[range(len(y)), y], 1e-7, 1 - 1e-7)).mean()
+        accuracy = np.mean(p.argmax(axis=1) == y)
+        if loss < lowest:
+            lowest, best = loss, (w1, b1, w2, b2, accuracy)
+    return lowest, best

@@ -1,0 +1,53 @@
+"""Checks of the objects that a model is made of and trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fastnn.base import Layer
+from fastnn.callbacks import Callback
+
+
+def check_layers(layers: Sequence[Any]) -> None:
+    if not layers:
+        raise ValueError("layers: got none; pass at least one layer, for example Sequential(Dense(2, 3))")
+    width, names = None, set()
+    for place, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"layers[{place}] must be a fastnn layer, got {type(layer).__name__}"
+                + ("; write Sequential(*layers) to pass a list" if isinstance(layer, (list, tuple)) else "")
+            )
+        if any(layer is other for other in layers[:place]):
+            raise ValueError(f"layers[{place}] is in the network twice; make a second layer")
+        if layer.name is not None and layer.name in names:
+            raise ValueError(f"layers[{place}]: the name {layer.name!r} is taken; give each layer its own")
+        names.add(layer.name)
+        if layer.n_inputs is not None and width is not None and layer.n_inputs != width:
+            raise ValueError(
+                f"layers[{place}] takes {layer.n_inputs} inputs, but what comes before it gives {width}; "
+                f"make it Dense({width}, …)"
+            )
+        width = layer.n_outputs if layer.n_outputs is not None else width
+
+
+def check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
+    if isinstance(callbacks, Callback):
+        return [callbacks]
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must be a list of Callback objects, got {callbacks!r}; write callbacks=[…]")
+    found: list[Any] = list(callbacks)
+    for i, callback in enumerate(found):
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks[{i}] must be a Callback, got {type(callback).__name__}; derive it from it")
+    return found
+
+
+def check_kind(value: Any, kind: type, name: str, default: Any) -> Any:
+    if value is None:
+        return default()
+    if not isinstance(value, kind):
+        hint = f"make an object of it, {value.__name__}()" if isinstance(value, type) else f"pass {default.__name__}()"
+        raise TypeError(f"{name} must be a {kind.__name__} object, got {type(value).__name__}: {hint}, for example")
+    return value

@@ -1,0 +1,394 @@
+"""The command ``fastnn``: train an example, describe the machine and the versions, compile ahead of time."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from tqdm.auto import tqdm
+
+import fastnn
+from fastnn import _numpy_loop as plain
+from fastnn import datasets
+from fastnn._warmup import DTYPES, compile_in_processes
+from fastnn.activations import ReLU
+from fastnn.arrays import Array
+from fastnn.initializers import Normal
+from fastnn.kernels import _compile, _simd
+from fastnn.layers import Dense
+from fastnn.losses import SoftmaxCrossEntropy
+from fastnn.model import Sequential
+from fastnn.optimizers import SGD, Adam, Optimizer
+from fastnn.schedules import InverseTimeDecay
+from fastnn.threads import get_num_threads
+
+__all__ = ["main"]
+
+# How far the spiral's training comes hangs on its first weights: from about two starts in five it ends above
+# an accuracy of 0.9, from some near 0.6, in NumPy as here. This start is one of the former.
+SEED = 2
+SPIRAL_EPOCHS = 10_001
+
+
+class Missing(Exception):
+    """Something a command needs is not there; the message says what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; without them those of the process.
+
+    Returns
+    -------
+    int
+        What the process should exit with: 0 if all went well, 1 if something was missing, 130 after Ctrl-C.
+
+    Raises
+    ------
+    SystemExit
+        From argparse: with 2 for arguments it cannot make sense of, with 0 after ``--help`` or ``--version``.
+    """
+    options = _parser().parse_args(argv)
+    try:
+        options.run(options)
+    except Missing as error:
+        print(f"fastnn: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nfastnn: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastnn", description="Dense neural networks trained fast on the CPU.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"fastnn {fastnn.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{demo,info,warmup}")
+
+    demo = commands.add_parser(
+        "demo",
+        help="train an example network and compare with NumPy",
+        description="Train an example network, and time the same loop in pure NumPy in the same run. "
+        "'spiral' is the network of notes on neural networks from scratch, 2-64-3 on 300 points; 'digits' "
+        "takes images: Fashion-MNIST from --data, or else the digits that come with scikit-learn.",
+    )
+    demo.add_argument("what", nargs="?", choices=("spiral", "digits"), default="spiral")
+    demo.add_argument(
+        "--epochs", type=_positive, metavar="N",
+        help=f"default: {SPIRAL_EPOCHS:,} for spiral, 10 for Fashion-MNIST, 50 for scikit-learn's digits",
+    )  # fmt: skip
+    demo.add_argument("--dtype", choices=DTYPES, help="default: float64 for spiral, float32 for digits")
+    demo.add_argument(
+        "--seed", type=_natural, default=SEED, metavar="N",
+        help="of the first weights (default: %(default)s); the spiral ends above 0.9 from about two in five",
+    )  # fmt: skip
+    demo.add_argument("--threads", type=_positive, metavar="N", help="most threads to use")
+    demo.add_argument(
+        "--numpy-steps", type=_positive, default=1000, metavar="N",
+        help="steps that the NumPy loop runs for; its time is scaled up (default: %(default)s)",
+    )  # fmt: skip
+    demo.add_argument(
+        "--data", metavar="PATH", default=os.environ.get("FASTNN_DATA_DIR") or None,
+        help="Fashion-MNIST, for digits: the .npz file, or the folder of it or of the four idx files "
+        "(default: the environment variable FASTNN_DATA_DIR)",
+    )  # fmt: skip
+    demo.set_defaults(run=_demo)
+
+    info = commands.add_parser("info", help="print processor, threads, cache folder and versions")
+    info.set_defaults(run=_info)
+
+    warm = commands.add_parser(
+        "warmup",
+        help="compile everything ahead of time",
+        description="Compile everything ahead of time, one process for each dtype, into the cache folder.",
+    )
+    warm.add_argument("--dtype", choices=DTYPES, help="this one only (default: both)")
+    warm.add_argument("--serial", action="store_true", help="leave out the builds for several threads")
+    warm.set_defaults(run=_warmup)
+    return parser
+
+
+def _natural(text: str, least: int = 0) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+    return value
+
+
+def _positive(text: str) -> int:
+    return _natural(text, 1)
+
+
+# --- demo ---
+
+
+class Example(NamedTuple):
+    """What a demo trains, and the same for the NumPy loop."""
+
+    title: str
+    X: Array
+    y: Array
+    X_test: Array | None
+    y_test: Array | None
+    widths: tuple[int, ...]
+    initializer: Any
+    make_optimizer: Callable[[], Optimizer]
+    make_plain: Callable[[], plain.Momentum | plain.Adam]
+    seed: int
+    epochs: int
+    batch: int
+    every: int  # epochs between two lines of figures
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of one epoch."""
+        return -(-len(self.X) // self.batch)
+
+    def model(self) -> Sequential:
+        """Return the network, always with the same first weights."""
+        layers: list[Any] = []
+        for n_in, n_out in zip(self.widths, self.widths[1:], strict=False):
+            layers += [Dense(n_in, n_out, initializer=self.initializer), ReLU()]
+        return Sequential(*layers[:-1], seed=self.seed)
+
+
+def _spiral(options: argparse.Namespace) -> Example:
+    X, y = datasets.spiral_data(samples=100, classes=3, seed=0, dtype=options.dtype or "float64")
+    rate, decay, momentum = 1.0, 1e-3, 0.9
+    epochs = options.epochs or SPIRAL_EPOCHS
+    return Example(
+        title=f"spiral: 2-64-3, ReLU, 300 points, full batch, SGD {rate}, decay {decay}, momentum {momentum}",
+        X=X, y=y, X_test=None, y_test=None, widths=(2, 64, 3), initializer=Normal(0.01),
+        make_optimizer=lambda: SGD(InverseTimeDecay(rate, decay=decay), momentum=momentum),
+        make_plain=lambda: plain.Momentum(rate, decay, momentum),
+        seed=options.seed, epochs=epochs, batch=len(X), every=max(1, epochs // 10),
+    )  # fmt: skip
+
+
+def _digits(options: argparse.Namespace) -> Example:
+    if options.data is not None:
+        try:
+            X, y, X_test, y_test = datasets.load_fashion_mnist(options.data)
+        except (OSError, ValueError) as error:
+            raise Missing(f"cannot read Fashion-MNIST: {error}") from error
+        name, epochs = "Fashion-MNIST", 10
+        widths: tuple[int, ...] = (X.shape[1], 128, 128, 10)
+    else:
+        try:
+            X, y, X_test, y_test = datasets.load_digits()
+        except ImportError as error:
+            raise Missing(
+                "there are no images here. Either point to Fashion-MNIST, fastnn demo digits --data PATH, or "
+                'install scikit-learn, which brings small ones: python -m pip install "fastnn-numba[sklearn]"'
+            ) from error
+        name, epochs = "scikit-learn's digits", 50
+        widths = (64, 100, 10)
+    dtype = options.dtype or "float32"
+    epochs, batch = options.epochs or epochs, 128
+    shape = "-".join(map(str, widths))
+    return Example(
+        title=f"{name}: {shape}, ReLU, {len(X):,} images, batch {batch}, Adam 0.001",
+        X=X.astype(dtype, copy=False), y=y, X_test=X_test.astype(dtype, copy=False), y_test=y_test,
+        widths=widths, initializer="he_normal",
+        make_optimizer=lambda: Adam(1e-3), make_plain=lambda: plain.Adam(1e-3),
+        seed=options.seed, epochs=epochs, batch=batch, every=max(1, epochs // 10),
+    )  # fmt: skip
+
+
+def _demo(options: argparse.Namespace) -> None:
+    threads = options.threads
+    if threads is not None and threads > numba.config.NUMBA_NUM_THREADS:
+        raise Missing(
+            f"there are {numba.config.NUMBA_NUM_THREADS} threads at most, got --threads {threads}; "
+            "the environment variable NUMBA_NUM_THREADS allows more"
+        )
+    example = (_spiral if options.what == "spiral" else _digits)(options)
+    print(f"{example.title}, {example.X.dtype}")
+    _prepare(example, threads)
+    plain_step, plain_losses = _time_plain(example, options.numpy_steps)
+    model, seconds, losses, figures = _train(example, threads)
+    steps = example.epochs * example.steps_per_epoch
+    step = seconds / steps
+
+    print(f"\nafter {example.epochs:,} epochs: {figures}")
+    if example.X_test is not None:
+        test = model.evaluate(example.X_test, example.y_test, n_threads=threads)
+        shown = f"acc: {test['accuracy']:.4f}, loss: {test['loss']:.3f}"
+        print(f"on {len(example.X_test):,} test images: {shown}")
+    print(f"fastnn: {seconds:.2f} s for {steps:,} steps, {1e6 * step:.1f} µs each")
+    print(
+        f"the same loop in pure NumPy: {plain_step * steps:.2f} s, at {1e6 * plain_step:.1f} µs a step, "
+        f"measured over {len(plain_losses):,} steps just before"
+    )
+    print(f"fastnn was {plain_step / step:.1f} times as fast")
+    if example.steps_per_epoch == 1:
+        shared = min(100, len(losses), len(plain_losses))
+        apart = np.max(np.abs(np.divide(losses[:shared], plain_losses[:shared]) - 1.0))
+        print(f"from the same weights, the losses of the first {shared} epochs agree to {apart:.0e}")
+
+
+def _prepare(example: Example, threads: int | None) -> None:
+    """Compile, or load, what the demo calls, and say how long that took."""
+    began, before = time.perf_counter(), len(_compile.compiled)
+    throwaway, batch = example.model(), example.batch
+    # The number of rows decides between one worker and several: a step of the same size takes the same build.
+    throwaway.fit(
+        example.X[:batch], example.y[:batch], optimizer=example.make_optimizer(), epochs=1, batch_size=batch,
+        shuffle=False, progress=False, n_threads=threads,
+    )  # fmt: skip
+    if example.X_test is not None:
+        throwaway.evaluate(example.X_test, example.y_test, n_threads=threads)
+    took, built = time.perf_counter() - began, len(_compile.compiled) - before
+    if built:
+        print(f"compiled {built} functions in {took:.1f} s, kept in {_compile.cache_root()} for next time")
+    else:
+        print(f"loaded compiled functions from {_compile.cache_root()} in {took:.2f} s")
+
+
+def _time_plain(example: Example, steps: int) -> tuple[float, list[float]]:
+    """Train with the NumPy loop; return its seconds a step, and its losses."""
+    weights = [layer.weights for layer in example.model().layers if isinstance(layer, Dense)]
+    network = plain.Network([w.astype(example.X.dtype) for w in weights], example.make_plain())
+    X, y, batch = example.X, example.y, example.batch
+    per_epoch = example.steps_per_epoch
+    steps = min(steps, example.epochs * per_epoch)
+    random = np.random.default_rng(example.seed)
+    orders = [random.permutation(len(X)) for _ in range(-(-steps // per_epoch))] if per_epoch > 1 else []
+
+    def batches() -> Any:
+        for step in range(steps):
+            if per_epoch == 1:
+                yield X, y
+            else:
+                start = step % per_epoch * batch
+                rows = orders[step // per_epoch][start : start + batch]
+                yield X[rows], y[rows]
+
+    began = time.perf_counter()
+    losses = network.train(batches())
+    return (time.perf_counter() - began) / steps, losses
+
+
+def _train(example: Example, threads: int | None) -> tuple[Sequential, float, list[float], str]:
+    """Train in pieces, with figures after each; return model, seconds, losses and the last figures."""
+    model, optimizer = example.model(), example.make_optimizer()
+    seconds, losses, figures = 0.0, [], ""
+    loss = SoftmaxCrossEntropy()
+    with tqdm(total=example.epochs, unit="epoch", disable=None, dynamic_ncols=True) as bar:
+        done = 0
+        while done < example.epochs:
+            # The first piece is one epoch: it shows where training starts from, as the notes' loops do.
+            piece = 1 if done == 0 else min(example.every, example.epochs - done)
+            began = time.perf_counter()
+            # The same optimiser and `initial_epoch` make the pieces one training, to the bit.
+            history = model.fit(
+                example.X, example.y, loss=loss, optimizer=optimizer, epochs=piece, batch_size=example.batch,
+                initial_epoch=done, progress=False, n_threads=threads,
+            )  # fmt: skip
+            seconds += time.perf_counter() - began
+            losses += history["loss"]
+            done += piece
+            bar.update(piece)
+            figures = (
+                f"acc: {history['accuracy'][-1]:.3f}, loss: {history['loss'][-1]:.3f}, "
+                f"lr: {history['learning_rate'][-1]:.6g}"
+            )
+            tqdm.write(f"epoch: {done - 1}, {figures}", file=sys.stdout)
+    return model, seconds, losses, figures
+
+
+# --- info ---
+
+
+def _info(options: argparse.Namespace) -> None:
+    width = _simd.VECTOR_BYTES
+    folder = _compile.cache_root()
+    current, others = _cache_contents(folder)
+    rows = [
+        ("processor", f"{_processor()}, {os.cpu_count()} cores"),
+        ("vector width", f"{width} bytes: {width // 4} float32 or {width // 8} float64 at once"),
+        ("threading layer", _threading_layer()),
+        ("threads", f"{get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}"),
+        ("cache folder", str(folder)),
+        ("cache", f"{current[0]} files, {current[1] / 1e6:.1f} MB"),
+    ]
+    if others[0]:
+        size = f"{others[1] / 1e6:.1f} MB"
+        rows.append(("", f"and {others[0]} files, {size}, of other versions: they may be deleted"))
+    rows += [
+        ("fastnn", f"{fastnn.__version__}, {Path(fastnn.__file__).parent}"),
+        ("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"),
+        ("numpy", np.__version__),
+        ("numba", numba.__version__),
+        ("llvmlite", version("llvmlite")),
+    ]
+    for name, value in rows:
+        print(f"{name:16} {value}")
+
+
+def _processor() -> str:
+    """Return the processor's name as the system gives it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def _threading_layer() -> str:
+    try:
+        numba.set_num_threads(numba.get_num_threads())  # starts the threads, which chooses the layer
+        return str(numba.threading_layer())
+    except ValueError as error:
+        return f"none: {error}"
+
+
+def _cache_contents(folder: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (files, bytes) that this version uses, and the same of all other versions."""
+    mine = folder / _compile.digest()[:32]
+    counts = {True: [0, 0], False: [0, 0]}
+    for path in folder.glob("*/*.bin"):
+        try:
+            size = path.stat().st_size
+        except OSError:
+            continue  # another process has just removed it
+        counts[path.parent == mine][0] += 1
+        counts[path.parent == mine][1] += size
+    return (counts[True][0], counts[True][1]), (counts[False][0], counts[False][1])
+
+
+# --- warmup ---
+
+
+def _warmup(options: argparse.Namespace) -> None:
+    dtypes = DTYPES if options.dtype is None else (options.dtype,)
+    print(f"compiling for {' and '.join(dtypes)} …", flush=True)
+    began = time.perf_counter()
+    built = compile_in_processes(dtypes, parallel=not options.serial)
+    for dtype, names in zip(dtypes, built, strict=True):
+        subjects = collections.Counter(name.partition(".")[0] for name in names)
+        parts = ", ".join(f"{subject} {count}" for subject, count in sorted(subjects.items()))
+        print(f"{dtype}: {len(names)} functions compiled, {parts or 'as the cache had them all'}")
+    print(f"done in {time.perf_counter() - began:.1f} s; kept in {_compile.cache_root()}")

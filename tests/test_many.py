@@ -1,0 +1,102 @@
+"""Networks trained side by side have the bits of networks trained alone."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+
+
+def _make(widths, activation):
+    def make(i):
+        layers = []
+        for a, b in zip(widths[:-1], widths[1:], strict=True):
+            layers += [fnn.Dense(a, b, weight_l2=1e-3 * (i % 2)), activation()]
+        return fnn.Sequential(*layers[:-1], seed=i)
+
+    return make
+
+
+def _alone(model, X, y, **settings):
+    history = model.fit(X, y, n_threads=1, **settings)
+    return dict(history), [a.tobytes() for a in model.parameters().values()]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("widths", [(2, 64, 3), (5, 20, 10), (3, 7, 7, 2)])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_same_bits_as_alone(dtype, widths, threads, shuffle, monkeypatch):
+    monkeypatch.setattr(fnn.threads, "SERIAL_WORK", 1.0)
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((70, widths[0])).astype(dtype), rng.integers(0, widths[-1], 70)
+    settings = {"epochs": 4, "batch_size": 16, "shuffle": shuffle}
+    make = _make(widths, fnn.ReLU)
+    models = [make(i) for i in range(5)]
+    histories = fnn.fit_many(models, X, y, optimizer=lambda i: fnn.Adam(0.01 * (i + 1)), n_threads=threads, **settings)
+    for i, (model, history) in enumerate(zip(models, histories, strict=True)):
+        alone, weights = _alone(make(i), X, y, optimizer=fnn.Adam(0.01 * (i + 1)), **settings)
+        assert dict(history) == alone
+        assert [a.tobytes() for a in model.parameters().values()] == weights
+        assert model.history is history
+
+
+def test_each_has_its_own_data():
+    rng = np.random.default_rng(1)
+    sets = [(rng.standard_normal((40 + i, 4)), rng.integers(0, 3, 40 + i)) for i in range(64)]
+    make = _make((4, 6, 3), fnn.Tanh)
+    histories = fnn.fit_many(
+        make, [x for x, _ in sets], [y for _, y in sets], count=64, epochs=2, optimizer=fnn.SGD(0.1)
+    )
+    for i, (x, y) in enumerate(sets):
+        assert dict(histories[i]) == _alone(make(i), x, y, epochs=2, optimizer=fnn.SGD(0.1))[0]
+
+
+def test_seeds_and_going_on():
+    X, y = fnn.datasets.spiral_data(30, 3, seed=0)
+    make = _make((2, 8, 3), fnn.ReLU)
+    models, optimizers = [make(0), make(0)], [fnn.Adam(0.01), fnn.Adam(0.01)]
+    fnn.fit_many(models, X, y, seeds=[3, 4], optimizer=optimizers, epochs=2)
+    one, optimizer = make(0), fnn.Adam(0.01)
+    one.fit(X, y, seed=4, optimizer=optimizer, epochs=2)
+    assert [a.tobytes() for a in one.parameters().values()] == [a.tobytes() for a in models[1].parameters().values()]
+    assert models[0].predict(X).tobytes() != models[1].predict(X).tobytes()
+    one.fit(X, y, seed=4, optimizer=optimizer, epochs=1, initial_epoch=2)
+    models[1].fit(X, y, seed=4, optimizer=optimizers[1], epochs=1, initial_epoch=2)
+    assert one.predict(X).tobytes() == models[1].predict(X).tobytes()
+
+
+def test_divergence_ends_one_network_only():
+    X, y = fnn.datasets.spiral_data(30, 3, seed=0)
+    X = X.astype(np.float32)
+    models = [_make((2, 8, 3), fnn.Tanh)(i) for i in range(3)]
+    models[1].layers[0].weights[0, 0] = np.nan
+    with pytest.warns(fnn.DivergenceWarning, match=r"models\[1\]"):
+        histories = fnn.fit_many(models, X, y, epochs=3, batch_size=None)
+    assert [history.diverged_at for history in histories] == [None, 0, None]
+    assert [len(history.get("loss", [])) for history in histories] == [3, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "name"),
+    [
+        ({"models": []}, ValueError, "models"),
+        ({"models": [1]}, TypeError, r"models\[0\]"),
+        ({"models": lambda i: None}, ValueError, "count"),
+        ({"optimizer": [fnn.Adam()]}, ValueError, "optimizer"),
+        ({"optimizer": [fnn.Adam(), fnn.SGD()]}, ValueError, r"optimizer\[1\]"),
+        ({"seeds": [1]}, ValueError, "seeds"),
+        ({"loss": "mse"}, TypeError, "loss"),
+        ({"y": [0]}, ValueError, "y"),
+    ],
+)
+def test_bad_arguments_change_nothing(change, error, name):
+    X, y = fnn.datasets.spiral_data(10, 3, seed=0)
+    models = [_make((2, 8, 3), fnn.ReLU)(i) for i in range(2)]
+    before = [m.predict(X).tobytes() for m in models]
+    arguments = {"models": models, "X": X, "y": y} | change
+    with pytest.raises(error, match=name):
+        fnn.fit_many(arguments.pop("models"), arguments.pop("X"), arguments.pop("y"), **arguments)
+    assert [m.predict(X).tobytes() for m in models] == before
+    other = [_make((2, 8, 3), fnn.ReLU)(0), _make((2, 9, 3), fnn.ReLU)(0)]
+    with pytest.raises(ValueError, match="another shape"):
+        fnn.fit_many(other, X, y)
