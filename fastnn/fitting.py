@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from fastnn import threads
 from fastnn.arrays import Array, as_inputs
 from fastnn.base import Layer
 from fastnn.callbacks import Callback
 from fastnn.engine import Trainer, work_of
 from fastnn.history import DivergenceWarning, History
 from fastnn.kernels import losses, rng
-from fastnn.layers import Dropout
+from fastnn.layers import Dense, Dropout
 from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
 
@@ -73,6 +74,8 @@ class Fit:
         dense = bool(self.operations) and any(layer.parameters() for layer in model.layers)
         self.compiled = dense and loss.code is not None and not any(c.needs_steps for c in callbacks)
         self.history.compiled = self.compiled
+        # A schedule that reacts to how training goes hears of each epoch.
+        self.observes = bool(getattr(optimizer.learning_rate, "get_state", dict)())
 
     def run(self) -> None:
         """Train; `history` is filled also where an exception ends it."""
@@ -103,7 +106,7 @@ class Fit:
         )  # fmt: skip
         trainer.step = first = self.initial_epoch * self.steps_per_epoch
         last = first + self.epochs * self.steps_per_epoch
-        each_epoch = bool(self.callbacks) or self.validation is not None
+        each_epoch = bool(self.callbacks) or self.validation is not None or self.observes
         # A first guess at the machine's speed; the clock corrects it after the first chunk.
         chunk = max(1, int(CHUNK_SECONDS * 2e10 / max(work_of(self.operations, self.batch), 1e4)))
         guard = _Guard(parameters, self.optimizer, trainer)
@@ -145,7 +148,7 @@ class Fit:
         hear_steps = [c for c in self.callbacks if c.needs_steps]
         step, before = 0, self.initial_epoch * self.steps_per_epoch
         kept: list[tuple[Array, Array]] = []
-        with self._bar() as bar:
+        with self._bar() as bar, threads.limited(self.limit):
             for epoch in range(self.initial_epoch, self.initial_epoch + self.epochs):
                 if self.model.stop_training:
                     return
@@ -182,7 +185,7 @@ class Fit:
                 self.history.append(loss=(total + penalties) / self.rows, learning_rate=rate)
                 if self.loss.has_accuracy:
                     self.history.append(accuracy=hits / self.rows)
-                if penalties or "penalty" in self.history:
+                if any(map(has_penalty, self.model.layers)):
                     self.history.append(penalty=penalties / self.rows)
                 bar.show(step, self.steps_per_epoch, self.history)
                 self._epoch_ended(epoch)
@@ -217,6 +220,8 @@ class Fit:
             result = self.model.evaluate_checked(self.operations, X, y, self.loss, self.limit)
             self.history.append(**{f"val_{name}": value for name, value in result.items()})
         logs = {name: values[-1] for name, values in self.history.items()}
+        if self.observes:
+            self.optimizer.learning_rate.observe(_watched(self.optimizer.learning_rate, logs))
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, logs)
         if self.model.stop_training:
@@ -245,9 +250,24 @@ def note_epochs(
     names = ["loss"] + (["accuracy"] if loss.has_accuracy else [])
     for name, column in zip(names, (0, 1), strict=False):
         history.setdefault(name, []).extend(rows[:, column].tolist())
-    if "penalty" in history or any(layer.penalty() for layer in model.layers):
+    if any(map(has_penalty, model.layers)):
         history.setdefault("penalty", []).extend(rows[:, 2].tolist())
     history.setdefault("learning_rate", []).extend(rates[end - 1 :: steps_per_epoch][: len(rows)].tolist())
+
+
+def _watched(schedule: Any, logs: dict[str, float]) -> float:
+    """Return the figure that a schedule follows: the validation data's where there are some."""
+    while hasattr(schedule, "schedule"):
+        schedule = schedule.schedule
+    name = "accuracy" if getattr(schedule, "mode", "min") == "max" else "loss"
+    return logs.get(f"val_{name}", logs.get(name, logs["loss"]))
+
+
+def has_penalty(layer: Layer) -> bool:
+    """Tell whether a layer adds to the loss, be it zero at the moment."""
+    if isinstance(layer, Dense):
+        return any((layer.weight_l1, layer.weight_l2, layer.bias_l1, layer.bias_l2))
+    return type(layer).penalty is not Layer.penalty
 
 
 class _Bar:

@@ -236,6 +236,11 @@ def _optimizers(optimizer: Any, n: int) -> list[Optimizer]:
     if len(found) != n:
         raise ValueError(f"optimizer must be one for each of the {n} networks, got {len(found)}")
     for i, one in enumerate(found):
+        if getattr(one.learning_rate, "get_state", dict)():
+            raise ValueError(
+                f"optimizer[{i}] has a learning rate that follows how training goes, which nobody watches here: "
+                "use a schedule of the step alone, or fit the networks one by one"
+            )
         if one.kind != found[0].kind:
             raise ValueError(f"optimizer[{i}] is of another kind than optimizer[0]; use one kind for all")
     return found

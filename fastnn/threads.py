@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numba
@@ -16,6 +18,7 @@ STEP_WORK = 1.5e6
 
 
 _limit: int | None = None
+_here = threading.local()
 _forked = False
 _lock = threading.Lock()
 
@@ -73,7 +76,19 @@ def checked(n: Any, name: str) -> int:
 
 def get_num_threads() -> int:
     """Return how many threads fastnn uses at most."""
-    return numba.config.NUMBA_NUM_THREADS if _limit is None else _limit
+    limit = getattr(_here, "limit", None) or _limit
+    return numba.config.NUMBA_NUM_THREADS if limit is None else limit
+
+
+@contextlib.contextmanager
+def limited(limit: int | None) -> Iterator[None]:
+    """Use at most `limit` threads in what this thread calls meanwhile; None changes nothing."""
+    before = getattr(_here, "limit", None)
+    _here.limit = before if limit is None else limit
+    try:
+        yield
+    finally:
+        _here.limit = before
 
 
 def max_workers() -> int:

@@ -108,7 +108,11 @@ class _Store:
 
     @staticmethod
     def _open(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.parent.parent.mkdir(parents=True, exist_ok=True)
+        for place in (folder.parent, folder):
+            # What others may do in a folder of ours is not left to the umask.
+            if not place.exists():
+                place.mkdir(mode=0o700, exist_ok=True)
         if hasattr(os, "getuid"):
             # What is loaded from here is run: it must be the user's own, and closed to the others.
             for place in (folder, folder.parent):

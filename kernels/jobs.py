@@ -8,7 +8,7 @@ from .losses import sum_rows
  TARGETS_LD, SCRATCH, BLOCK, PART, FIRST_DENSE, ORDER_EPOCH) = range(20)  # fmt: skip
 JOB = 20
 # What the running sums of an epoch, and the end of a chunk, say.
-LOSS_SUM, HITS, SEEN, PENALTY_SUM, DONE, BAD_STEP = range(6)
+LOSS_SUM, HITS, SEEN, PENALTY_SUM, DONE, BAD_STEP, PENALTY_NOW = range(7)
 TALLY = 8
 # Columns of the history, one row per epoch.
 EPOCH_LOSS, EPOCH_ACCURACY, EPOCH_PENALTY = range(3)

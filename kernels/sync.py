@@ -7,8 +7,8 @@ workers first *gather*; should they not all appear, none begins, and the caller 
 from ._compile import kernel
 from ._simd import atomic_add, atomic_read, spin_pause, yield_core
 
-ARRIVED, PRESENT, ABANDONED, GIVING_UP, BAD = 0, 8, 16, 24, 32
-SIZE = 40
+ARRIVED, PRESENT, ABANDONED, GIVING_UP = 0, 8, 16, 24
+SIZE = 32
 """Length of the int64 array that workers share, zero at the start; its words lie on separate cache lines."""
 
 _SPINS = 4000

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import atomic_add, atomic_read, fma, lanes, load, load_n, splat, store_n, sum_lanes
+from ._simd import fma, lanes, load, load_n, splat, store_n, sum_lanes
 from .activations import derive_part
 from .gemm import LINEAR
 from .jobs import (
@@ -21,6 +21,7 @@ from .jobs import (
     OPTIMIZER,
     ORDER_EPOCH,
     PART,
+    PENALTY_NOW,
     ROWS,
     SCRATCH,
     SEED,
@@ -36,7 +37,7 @@ from .losses import loss_part, sum_rows
 from .network import ACTIVATE, DENSE, GRAD, KIND, LD, N_OUT, OUT, backward, copy_rows, learn, operate, penalty
 from .rng import permutation
 from .split import share
-from .sync import BAD, barrier, gather
+from .sync import barrier, gather
 
 
 @kernel
@@ -127,13 +128,14 @@ def chunk_worker(
                 work, d_at + at, z_ld, work, z_at + at, z_ld, work, d_at + at, z_ld, last - first, n_out,
                 plan[last_op, ACTIVATE],
             )  # fmt: skip
-        penalised = penalty(plan, factors, params) if worker == 0 else 0.0
-        if not np.isfinite(sum_rows(losses[first:last], last - first) + penalised):
-            atomic_add(sync, BAD, 1)
+        if worker == 0:
+            tally[PENALTY_NOW] = penalty(plan, factors, params)
         met += 1
         barrier(sync, n_workers, met)
-        if atomic_read(sync, BAD) != 0:
-            # Before the update, so that the parameters stay those that gave the last finite loss, updated once.
+        # Each worker adds up all rows, so that all come to the same end, and before the update: the parameters stay
+        # those that gave the last finite loss, updated once.
+        total, penalised = sum_rows(losses, m), tally[PENALTY_NOW]
+        if not np.isfinite(total + penalised):
             if worker == 0:
                 tally[BAD_STEP] = number
             return
@@ -160,7 +162,7 @@ def chunk_worker(
                         job[OPTIMIZER], scalars[s], work, s_at, block_at, worker, n_workers,
                     )  # fmt: skip
         if worker == 0:
-            note(job, tally, history, sum_rows(losses, m), hits, m, penalised, number)
+            note(job, tally, history, total, hits, m, penalised, number)
         if shuffle and s + 1 < job[STEPS] and (number + 1) % steps != 0:
             fetch(X, labels, targets, order, job, number + 1, work, worker, n_workers)
         met += 1
