@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import threads
+from fastnn._schedule import Ahead, Schedule
 from fastnn.arrays import Array, as_parameter, check_number, check_positive_int
 from fastnn.base import Configurable, Layer
 from fastnn.kernels import optim
@@ -77,7 +78,8 @@ class Optimizer(Configurable, abc.ABC):
     def __init__(self, learning_rate: LearningRate) -> None:
         self.learning_rate = _checked_rate(learning_rate)
         self.step = 0
-        self._state: WeakKeyDictionary[Any, dict[str, tuple[Array, ...]]] = WeakKeyDictionary()
+        self._state: WeakKeyDictionary[Any, dict[str, _Slots]] = WeakKeyDictionary()
+        self._ahead = Ahead()
 
     @property
     @abc.abstractmethod
@@ -164,15 +166,15 @@ class Optimizer(Configurable, abc.ABC):
             The parameter.
         """
         known = self._state.setdefault(owner, {})
-        kept = known.get(name, ())
+        kept = known[name].arrays if name in known else ()
         slots = []
         for i in range(self.n_slots):
             if i < len(kept) and kept[i].shape == array.shape:
                 slots.append(as_parameter(kept[i], array.shape, array.dtype, f"state of {name}"))
             else:
                 slots.append(np.zeros(array.shape, array.dtype))
-        known[name] = tuple(slots)
-        return known[name]
+        known[name] = _Slots(slots, array)
+        return known[name].arrays
 
     def bind(self, owner: object, name: str, arrays: Sequence[Array]) -> None:
         """Let `arrays`, `n_slots` of them, be the state of a parameter from now on; they are not copied."""
@@ -181,12 +183,13 @@ class Optimizer(Configurable, abc.ABC):
                 f"arrays must be {self.n_slots} for {type(self).__name__}, got {len(arrays)}: "
                 "pass as many as n_slots says"
             )
-        self._state.setdefault(owner, {})[name] = tuple(arrays)
+        self._state.setdefault(owner, {})[name] = _Slots(arrays)
 
     def reset(self) -> None:
         """Forget all state and count steps from 0 again."""
         self.step = 0
         self._state = WeakKeyDictionary()
+        self._ahead = Ahead()
 
     def update(self, *layers: Layer) -> None:
         """Do one step: change the parameters of all `layers`, in place, by their gradients.
@@ -201,17 +204,29 @@ class Optimizer(Configurable, abc.ABC):
         ValueError
             If a gradient has not its parameter's shape. Nothing has changed then.
         """
-        parts = [part for layer in layers for part in _parts(layer)]
-        row = self.scalars(self.step, 1)[0]
-        for owner, name, param, grad in parts:
-            ordered = as_parameter(param, param.shape, None, name)
-            slots = [slot.reshape(-1) for slot in self.slots(owner, name, ordered)]
-            slots += [np.empty(0, ordered.dtype)] * (3 - len(slots))
-            flat_grad = as_parameter(grad, ordered.shape, ordered.dtype, name).reshape(-1)
-            work = 8.0 * ordered.size
-            threads.run(optim.update, work, self.kind, ordered.reshape(-1), flat_grad, *slots, row)
-            if ordered is not param:
-                param[...] = ordered
+        work = [(layer, *_parts(layer)) for layer in layers]
+        row, kind = self._ahead.row(self, self.step), self.kind
+        n_slots = optim.SLOTS[kind]
+        for layer, parts, ready in work:
+            known = self._state.get(layer, {})
+            for name, param, grad in parts:
+                ordered = param
+                if not ready:
+                    ordered = as_parameter(param, param.shape, None, name)
+                    grad = as_parameter(grad, ordered.shape, ordered.dtype, name)
+                held = known.get(name)
+                if held is None or not held.fits(ordered, n_slots):
+                    self.slots(layer, name, ordered)
+                    known = self._state[layer]
+                    held = known[name]
+                s1, s2, s3 = held.flat
+                n_workers = threads.workers(8.0 * ordered.size)
+                if n_workers == 1:
+                    optim.update(kind, ordered.ravel(), grad.ravel(), s1, s2, s3, row, 1)
+                else:
+                    threads.call(optim.update, n_workers, kind, ordered.ravel(), grad.ravel(), s1, s2, s3, row)
+                if ordered is not param:
+                    param[...] = ordered
         self.step += 1
 
     def get_config(self) -> dict[str, Any]:
@@ -256,18 +271,51 @@ class Optimizer(Configurable, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # Weak references can be neither pickled nor copied: layers and their state travel as pairs.
-        return {**self.__dict__, "_state": list(self._state.items())}
+        pairs = [(owner, {name: held.arrays for name, held in known.items()}) for owner, known in self._state.items()]
+        return {**self.__dict__, "_state": pairs, "_ahead": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._state = WeakKeyDictionary(state["_state"])
+        self._ahead = Ahead()
+        self._state = WeakKeyDictionary()
+        for owner, known in state["_state"]:
+            self._state[owner] = {name: _Slots(arrays) for name, arrays in known.items()}
+
+
+class _Slots:
+    """The state of a parameter.
+
+    Attributes
+    ----------
+    arrays : tuple of numpy.ndarray
+        As everybody may have them.
+    flat : tuple of numpy.ndarray
+        The kernel's three: 1-D views of the arrays that nobody else has, so that they need no check. Empty if `arrays`
+        have not been checked yet.
+    """
+
+    __slots__ = ("_dtype", "_shape", "arrays", "flat")
+
+    def __init__(self, arrays: Sequence[Array], param: Array | None = None) -> None:
+        self.arrays = tuple(arrays)
+        self.flat: tuple[Array, ...] = ()
+        self._shape: tuple[int, ...] | None = None
+        self._dtype: np.dtype[Any] | None = None
+        if param is not None:
+            self._shape, self._dtype = param.shape, param.dtype
+            spare = np.empty(0, param.dtype)
+            self.flat = (*(array.reshape(-1) for array in arrays), spare, spare, spare)[:3]
+
+    def fits(self, param: Array, n_slots: int) -> bool:
+        """Tell whether `flat` are what a kernel with so many slots needs for a parameter like this."""
+        return self._shape == param.shape and self._dtype == param.dtype and len(self.arrays) == n_slots
 
 
 def _checked_rate(value: Any) -> Any:
     """Return a number as a float, a schedule as it is."""
     if type(value) is float:  # the check for a schedule is slow
         return check_number(value, "learning_rate")
-    if not isinstance(value, type) and isinstance(value, _ScheduleLike):
+    if isinstance(value, Schedule) or (not isinstance(value, type) and isinstance(value, _ScheduleLike)):
         return value
     try:
         return check_number(value, "learning_rate")
@@ -279,8 +327,14 @@ def _checked_rate(value: Any) -> Any:
         ) from None
 
 
-def _parts(layer: Layer) -> list[tuple[Layer, str, Array, Array]]:
-    """Return (layer, name, parameter, gradient) of all that a layer has to learn, checked."""
+def _parts(layer: Layer) -> tuple[Sequence[tuple[str, Array, Array]], bool]:
+    """Return (name, parameter, gradient) of all that a layer has to learn, and whether kernels take them as they are.
+
+    If not, they are known to fit each other nevertheless.
+    """
+    ready = layer._to_learn() if hasattr(layer, "_to_learn") else None
+    if ready is not None:
+        return ready, True
     parts = []
     gradients = layer.gradients()
     for name, param in layer.parameters().items():
@@ -289,5 +343,5 @@ def _parts(layer: Layer) -> list[tuple[Layer, str, Array, Array]]:
             raise RuntimeError(
                 f"{type(layer).__name__} has no gradient of its {name}: call forward() and backward() first"
             )
-        parts.append((layer, name, param, as_parameter(grad, param.shape, None, f"gradient of {name}")))
-    return parts
+        parts.append((name, param, as_parameter(grad, param.shape, None, f"gradient of {name}")))
+    return parts, False

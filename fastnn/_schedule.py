@@ -9,9 +9,9 @@ import abc
 import inspect
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any, SupportsIndex, final
+from typing import Any, ClassVar, SupportsIndex, final
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,10 @@ class Schedule(abc.ABC):
     >>> Halve().values(0, 4)
     array([1.   , 0.5  , 0.25 , 0.125])
     """
+
+    # Whether rates follow from the step and the attributes alone, all of them plain numbers: then an optimiser may
+    # look them up ahead.
+    _foreseeable: ClassVar[bool] = False
 
     @abc.abstractmethod
     def rate_at(self, step: int) -> float:
@@ -184,6 +188,8 @@ class ConstantRate(Schedule):
     0.1
     """
 
+    _foreseeable = True
+
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = number(learning_rate, "learning_rate")
 
@@ -193,6 +199,67 @@ class ConstantRate(Schedule):
 
     def _table(self, first_step: int, count: int) -> Rates:
         return np.full(count, self.learning_rate, dtype=np.float64)
+
+
+# Rows of scalars that are made at once: few at first, so that a single step does not pay for many.
+_FIRST_ROWS, _MOST_ROWS = 8, 256
+
+
+class Ahead:
+    """Rows of an optimiser's `scalars` for steps to come: 0.4 µs a step, where asking for one row takes 20.
+
+    They are kept as long as the optimiser's settings and its schedule's are the very objects that they were made
+    from; nothing is kept if one of them is more than a plain number, or the schedule may have a mind of its own.
+    """
+
+    def __init__(self) -> None:
+        self._first = 0
+        self._rows: list[Rates] = []
+        self._settings: Callable[[Any], Any] = lambda optimizer: ()
+        self._made_from: Any = ()
+
+    def row(self, optimizer: Any, step: int) -> Rates:
+        """Return ``optimizer.scalars(step, 1)[0]``."""
+        place, had = step - self._first, len(self._rows)
+        current = 0 <= place <= had and self._current(optimizer)
+        if current and place < had:
+            return self._rows[place]
+        settings = _settings_of(optimizer)
+        if settings is None:
+            self._rows = []
+            return optimizer.scalars(step, 1)[0]
+        count = min(2 * had, _MOST_ROWS) if current and had else _FIRST_ROWS
+        try:
+            table = optimizer.scalars(step, count)
+        except Exception:  # what is wrong with a later step is told when it comes
+            table = optimizer.scalars(step, 1)
+        self._settings, self._made_from = settings, settings(optimizer)
+        self._first, self._rows = step, list(table)
+        return self._rows[0]
+
+    def _current(self, optimizer: Any) -> bool:
+        try:
+            return all(map(operator.is_, self._settings(optimizer), self._made_from))
+        except AttributeError:  # a number has taken the place of a schedule
+            return False
+
+
+def _settings_of(optimizer: Any) -> Callable[[Any], Any] | None:
+    """Return what fetches all that `scalars` depend on but the step, or None if that cannot be known.
+
+    What an optimiser of fastnn's computes with is the step and its attributes.
+    """
+    if not type(optimizer).__module__.startswith("fastnn."):
+        return None
+    names = [name for name in optimizer.__dict__ if name not in ("step", "_state", "_ahead")]
+    rate = optimizer.learning_rate
+    if isinstance(rate, Schedule):
+        if not type(rate).__dict__.get("_foreseeable"):
+            return None
+        names += [f"learning_rate.{name}" for name in rate.__dict__]
+    settings = operator.attrgetter(*names, "learning_rate")
+    plain = all(value is rate or type(value) in (float, int, bool) for value in settings(optimizer))
+    return settings if plain and (isinstance(rate, Schedule) or type(rate) in (float, int)) else None
 
 
 def as_schedule(value: float | Schedule, name: str = "learning_rate") -> Schedule:

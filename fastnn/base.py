@@ -152,6 +152,10 @@ class Layer(Configurable, abc.ABC):
         """Return the gradients of the last `backward` under the names of `parameters`; None before it."""
         return {}
 
+    def _to_learn(self) -> tuple[tuple[str, Array, Array], ...] | None:
+        """Return (name, parameter, gradient) of all that learns if kernels take every array as it is, else None."""
+        return None
+
     def initialize(self, seed: int, index: int) -> None:  # noqa: B027  (most layers have nothing to draw)
         """Take a model's seed: draw what is random from it, unless the user has chosen it already.
 

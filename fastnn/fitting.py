@@ -11,8 +11,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm.auto import tqdm
-
 from fastnn import threads
 from fastnn.arrays import Array, as_inputs
 from fastnn.base import Layer
@@ -280,17 +278,23 @@ class _Bar:
             self.delay = 2.0
         else:
             self.delay = 0.0
-        self.bar = tqdm(total=epochs, disable=not wanted, delay=self.delay, unit="epoch", dynamic_ncols=True)
+        self.bar: Any = None
+        if wanted:
+            # Not before a bar is wanted: it takes a tenth of the time to import fastnn.
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=epochs, delay=self.delay, unit="epoch", dynamic_ncols=True)
 
     def __enter__(self) -> _Bar:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()
 
     def show(self, steps: int, steps_per_epoch: int, history: History) -> None:
         """Move the bar to where `steps` are done."""
-        if self.bar.disable:
+        if self.bar is None:
             return
         names = ("loss", "accuracy", "learning_rate")
         shown = {name: f"{history[name][-1]:.4g}" for name in names if history.get(name)}

@@ -5,6 +5,7 @@ Every class has the same parts in the same order: making it, forward, backward, 
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Mapping
 from typing import Any, final
@@ -12,11 +13,12 @@ from typing import Any, final
 import numpy as np
 
 from fastnn import threads
+from fastnn._array_steps import FLOAT32, FLOAT64, in_order
 from fastnn.arrays import (
     Array,
     as_gradient,
-    as_inputs,
     as_parameter,
+    as_passed,
     check_fraction,
     check_name,
     check_number,
@@ -133,8 +135,10 @@ class Dense(Layer):
         self._origin = (seed, index)
 
     def _ordered(self, dtype: np.dtype[Any] | None = None) -> tuple[Array, Array]:
-        weights = as_parameter(self.weights, (self.n_inputs, self.n_outputs), dtype, "weights")
-        return weights, as_parameter(self.biases, (self.n_outputs,), dtype, "biases")
+        w, b, shape = self.weights, self.biases, (self.n_inputs, self.n_outputs)
+        if dtype is not None and in_order(w, shape, dtype) and in_order(b, shape[1:], dtype):
+            return w, b
+        return as_parameter(w, shape, dtype, "weights"), as_parameter(b, shape[1:], dtype, "biases")
 
     def forward(self, inputs: Any, training: bool = True) -> Array:
         """Return ``inputs @ weights + biases``.
@@ -156,18 +160,19 @@ class Dense(Layer):
         TypeError, ValueError
             If `inputs` or a parameter holds anything but numbers or has a wrong shape; nothing is changed.
         """
-        x = as_inputs(inputs, "inputs", self.n_inputs, allow_empty=True, finite=False)
+        x = as_passed(inputs, "inputs", self.n_inputs)
         w, b = self._ordered(x.dtype)
         y = np.empty((len(x), self.n_outputs), x.dtype)
-        scratch = self._scratch(self.n_inputs, x.dtype)
-        threads.run(gemm.dense_forward, 2.0 * x.size * self.n_outputs, x, w, b, y, gemm.LINEAR, scratch)
+        n_workers = threads.workers(2.0 * x.size * self.n_outputs)
+        scratch = np.empty(_scratch_size(self.n_inputs, self.n_outputs, x.dtype, n_workers), x.dtype)
+        if n_workers == 1:
+            gemm.dense_forward(x, w, b, y, gemm.LINEAR, scratch, 1)
+        else:
+            threads.call(gemm.dense_forward, n_workers, x, w, b, y, gemm.LINEAR, scratch)
         if training:
             self.weights, self.biases = w, b
         self.inputs, self.output = x, y
         return y
-
-    def _scratch(self, depth: int, dtype: np.dtype[Any]) -> Array:
-        return np.empty(gemm.scratch_size(depth, self.n_outputs, dtype, threads.max_workers()), dtype)
 
     def backward(self, dvalues: Any) -> Array:
         """Set ``dweights``, ``dbiases`` (penalties included) and ``dinputs``, and return the last.
@@ -185,21 +190,22 @@ class Dense(Layer):
         TypeError, ValueError
             If `dvalues` holds anything but numbers or has a wrong shape; nothing is changed.
         """
-        x = as_inputs(self._last(self.inputs), "inputs", self.n_inputs, allow_empty=True, finite=False)
+        x = as_passed(self._last(self.inputs), "inputs", self.n_inputs)
         w, b = self._ordered(x.dtype)
         dz = as_gradient(dvalues, (len(x), self.n_outputs), x.dtype)
-        dw, db, dx = np.empty_like(w), np.empty_like(b), np.empty_like(x)
-        scratch = self._scratch(max(self.n_inputs, len(x)), x.dtype)
-        work = 2.0 * x.size * self.n_outputs
-        threads.run(gemm.dense_backward_weights, work, x, dz, dw, db, scratch)
-        threads.run(gemm.dense_backward_inputs, work, dz, w, dx, scratch)
-        for grad, param, l1, l2 in (
-            (dw, w, self.weight_l1, self.weight_l2),
-            (db, b, self.bias_l1, self.bias_l2),
-        ):
-            if l1 or l2:
-                flat, value = grad.reshape(-1), param.reshape(-1)
-                threads.run(penalties.add_gradient, 5.0 * grad.size, flat, value, float(l1), float(l2))
+        dw, db, dx = np.empty(w.shape, w.dtype), np.empty(b.shape, w.dtype), np.empty(x.shape, w.dtype)
+        n_workers = threads.workers(2.0 * x.size * self.n_outputs)
+        scratch = np.empty(_scratch_size(max(x.shape), self.n_outputs, x.dtype, n_workers), x.dtype)
+        if n_workers == 1:
+            gemm.dense_backward_weights(x, dz, dw, db, scratch, 1)
+            gemm.dense_backward_inputs(dz, w, dx, scratch, 1)
+        else:
+            threads.call(gemm.dense_backward_weights, n_workers, x, dz, dw, db, scratch)
+            threads.call(gemm.dense_backward_inputs, n_workers, dz, w, dx, scratch)
+        if self.weight_l1 or self.weight_l2:
+            _add_penalty(dw, w, self.weight_l1, self.weight_l2)
+        if self.bias_l1 or self.bias_l2:
+            _add_penalty(db, b, self.bias_l1, self.bias_l2)
         self.dweights, self.dbiases, self.dinputs = dw, db, dx
         return dx
 
@@ -218,6 +224,21 @@ class Dense(Layer):
         """Return ``{"weights": dweights, "biases": dbiases}``; None before `backward`."""
         return {"weights": self.dweights, "biases": self.dbiases}
 
+    def _to_learn(self) -> tuple[tuple[str, Array, Array], ...] | None:
+        if type(self) is not Dense:  # a subclass may have other ideas of what learns
+            return None
+        w, b, dw, db = self.weights, self.biases, self.dweights, self.dbiases
+        dtype = FLOAT32 if type(w) is np.ndarray and w.dtype == FLOAT32 else FLOAT64
+        of_weights, of_biases = (self.n_inputs, self.n_outputs), (self.n_outputs,)
+        if (
+            in_order(w, of_weights, dtype)
+            and in_order(dw, of_weights, dtype)
+            and in_order(b, of_biases, dtype)
+            and in_order(db, of_biases, dtype)
+        ):
+            return ("weights", w, dw), ("biases", b, db)
+        return None
+
     def penalty(self) -> float:
         """Return ``weight_l1 * sum(abs(weights)) + weight_l2 * sum(weights**2)``, plus the same of biases."""
         if not (self.weight_l1 or self.weight_l2 or self.bias_l1 or self.bias_l2):
@@ -227,6 +248,16 @@ class Dense(Layer):
         penalties.value(weights.reshape(-1), float(self.weight_l1), float(self.weight_l2), out[:1])
         penalties.value(biases, float(self.bias_l1), float(self.bias_l2), out[1:])
         return float(out[0] + out[1])
+
+
+@functools.lru_cache(maxsize=256)
+def _scratch_size(depth: int, n_outputs: int, dtype: np.dtype[Any], n_workers: int) -> int:
+    return gemm.scratch_size(depth, n_outputs, dtype, n_workers)
+
+
+def _add_penalty(gradient: Array, value: Array, l1: float, l2: float) -> None:
+    flat = gradient.reshape(-1)
+    threads.run(penalties.add_gradient, 5.0 * flat.size, flat, value.reshape(-1), float(l1), float(l2))
 
 
 @final
@@ -305,7 +336,7 @@ class Dropout(Layer):
         TypeError, ValueError
             If `inputs` holds anything but numbers or is not 2-D; nothing is changed.
         """
-        x = as_inputs(inputs, "inputs", allow_empty=True, finite=False)
+        x = as_passed(inputs, "inputs")
         mask = (self._key, self._stream, self.passes) if training else None
         y = self._masked(dropout.dropout_forward, x, mask)
         self.inputs, self.output, self._mask = x, y, mask
@@ -329,6 +360,6 @@ class Dropout(Layer):
         TypeError, ValueError
             If `dvalues` holds anything but numbers or has not the shape of the output.
         """
-        y = as_inputs(self._last(self.output), "output", allow_empty=True, finite=False)
+        y = as_passed(self._last(self.output), "output")
         self.dinputs = self._masked(dropout.dropout_backward, as_gradient(dvalues, y.shape, y.dtype), self._mask)
         return self.dinputs

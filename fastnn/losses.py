@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import threads
+from fastnn._array_steps import INT64, in_order
 from fastnn.arrays import Array, as_class_targets, as_inputs, as_targets, check_fraction
 from fastnn.base import Configurable
+from fastnn.kernels import labels as labelled
 from fastnn.kernels import losses
 
 __all__ = ["Loss", "MeanSquaredError", "SoftmaxCrossEntropy"]
@@ -169,11 +171,36 @@ class SoftmaxCrossEntropy(Loss):
     def forward(self, outputs: Any, y: Any) -> float:
         """Return the mean cross-entropy of logits; see `Loss.forward` and `prepare`."""
         z = as_inputs(outputs, "outputs", finite=False)
+        if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu":
+            mean = self._of_labels(z, y if in_order(y, y.shape, INT64) else y.astype(np.int64))
+            if mean is not None:
+                return mean
         return self.forward_prepared(z, *self.prepare(y, len(z), z.shape[1], z.dtype))
+
+    def _of_labels(self, z: Array, y: Array) -> float | None:
+        """Return the mean cross-entropy of class numbers, or None, and nothing is done, if it is not for one call.
+
+        `z` and `y` are in order, but nothing is known of the values yet: a wrong one is told the long way.
+        """
+        n, width = z.shape
+        if len(y) != n or threads.workers(40.0 * z.size) != 1:
+            return None
+        dz, rows, hits = np.empty((n, width), z.dtype), np.empty(n, z.dtype), np.empty(n, z.dtype)
+        scratch, out = np.empty(n + losses.scratch_size(width), z.dtype), np.empty(2)
+        labelled.labelled_cross_entropy(z, y, float(self.label_smoothing), dz, rows, hits, scratch, out)
+        mean, wrong = out.tolist()
+        if wrong:
+            return None
+        self.sample_losses, self.sample_hits, self._gradient, self.dinputs = rows, hits, dz, None
+        return mean
 
     def forward_prepared(self, outputs: Array, labels: npt.NDArray[np.int64], targets: Array) -> float:
         """Return the mean cross-entropy; see `Loss.forward_prepared`."""
         z = outputs
+        if not targets.size and in_order(labels, labels.shape, INT64):
+            mean = self._of_labels(z, labels)
+            if mean is not None:
+                return mean
         dz, rows, hits = np.empty_like(z), np.empty(len(z), z.dtype), np.empty(len(z), z.dtype)
         scratch = np.empty(losses.scratch_size(z.shape[1], threads.max_workers()), z.dtype)
         threads.run(

@@ -42,6 +42,8 @@ class InverseTimeDecay(Schedule):
     0.5
     """
 
+    _foreseeable = True
+
     def __init__(self, learning_rate: float, decay: float) -> None:
         self.learning_rate = number(learning_rate, "learning_rate")
         self.decay = number(decay, "decay")
@@ -67,6 +69,8 @@ class StepDecay(Schedule):
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
     """
 
+    _foreseeable = True
+
     def __init__(self, learning_rate: float, factor: float, every: int) -> None:
         self.learning_rate = number(learning_rate, "learning_rate")
         self.factor = number(factor, "factor", high=1.0, open_=True)
@@ -87,6 +91,8 @@ class ExponentialDecay(Schedule):
     >>> ExponentialDecay(1.0, rate=0.5).values(0, 3)
     array([1.  , 0.5 , 0.25])
     """
+
+    _foreseeable = True
 
     def __init__(self, learning_rate: float, rate: float, every: int = 1) -> None:
         self.learning_rate = number(learning_rate, "learning_rate")
@@ -120,6 +126,8 @@ class CosineDecay(Schedule):
     >>> CosineDecay(1.0, steps=100)(50)
     0.5
     """
+
+    _foreseeable = True
 
     def __init__(self, learning_rate: float, steps: int, end: float = 0.0) -> None:
         self.learning_rate = number(learning_rate, "learning_rate")
@@ -183,6 +191,8 @@ class OneCycle(Schedule):
     >>> OneCycle(1.0, steps=10).values(0, 4).round(3)
     array([0.04, 0.52, 1.  , 0.95])
     """
+
+    _foreseeable = True
 
     def __init__(
         self,

@@ -108,7 +108,8 @@ def workers(work: float, limit: int | None = None, enough: float = SERIAL_WORK) 
     enough : float
         Operations that each worker should have.
     """
-    if _forked:
+    # First, because most calls of a loop over layers are that small: 0.07 µs.
+    if work < 2.0 * enough or _forked:
         return 1
     most = get_num_threads() if limit is None else limit
     return int(max(1, min(most, work // enough)))

@@ -286,7 +286,11 @@ class Kernel:
     def __init__(self, function):
         functools.update_wrapper(self, function)
         self.py_func = function
-        self.serial = _build(function, parallel=False)
+
+    # Dispatchers are made when first asked for: a hundred of them would be a tenth of the time to import.
+    @functools.cached_property
+    def serial(self):
+        return _build(self.py_func, parallel=False)
 
     @functools.cached_property
     def parallel(self):

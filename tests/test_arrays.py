@@ -306,3 +306,66 @@ def test_good_single_values():
     assert arrays.check_positive_int(np.int8(3), "a") == 3
     assert arrays.check_seed(None) is None and arrays.check_seed(2**63 - 1) == 2**63 - 1
     assert arrays.check_flag(np.True_, "a") is True
+
+
+# What is in order is let through quickly; all else goes the long way, to the same answer.
+
+LAYOUTS = {
+    "plain": lambda X: X,
+    "Fortran order": np.asfortranarray,
+    "strided": strided,
+    "backwards": lambda X: np.ascontiguousarray(X[::-1])[::-1],
+    "read-only": read_only,
+    "unaligned": unaligned,
+    "big-endian": lambda X: X.astype(X.dtype.newbyteorder(">")),
+    "a subclass": lambda X: X.view(np.ma.MaskedArray),
+    "a list": lambda X: X.tolist(),
+    "float16": lambda X: X.astype(np.float16),
+    "int64": lambda X: X.astype(np.int64),
+    "the other float": lambda X: X.astype(np.float32 if X.dtype == np.float64 else np.float64),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_quick_way_and_the_long_way_agree(name, dtype):
+    X = np.arange(12, dtype=dtype).reshape(4, 3)
+    given = LAYOUTS[name](X)
+    for got in (
+        arrays.as_passed(given, "X"),
+        arrays.as_passed(given, "X", 3),
+        arrays.as_gradient(given, X.shape, X.dtype),
+        arrays.as_parameter(given, X.shape, X.dtype, "X"),
+        arrays.as_parameter(given, X.shape, None, "X"),
+    ):
+        assert in_order(got) and (got is given) == (isinstance(given, np.ndarray) and same(got, given))
+        np.testing.assert_array_equal(got, X)
+    assert arrays.as_passed(given, "X").dtype == arrays.as_inputs(given).dtype
+    assert arrays.as_gradient(given, X.shape, X.dtype).dtype == dtype
+    for wrong in (given, np.zeros((0, 3), dtype)):
+        for call in (
+            lambda: arrays.as_passed(wrong, "X", 4),  # noqa: B023
+            lambda: arrays.as_gradient(wrong, (3, 4), X.dtype),  # noqa: B023
+            lambda: arrays.as_parameter(wrong, (3, 4), None, "X"),  # noqa: B023
+        ):
+            with pytest.raises(ValueError, match="must have"):
+                call()
+
+
+def same(got, given):
+    return in_order(given) and given.dtype == got.dtype
+
+
+@pytest.mark.parametrize(
+    "value", [np.zeros(3), np.zeros((2, 0)), np.zeros((1, 2, 3)), None, [["a"]], 1.0, [[1], [1, 2]]]
+)
+def test_what_is_passed_on_is_refused_as_inputs_are(value):
+    found = []
+    for call in (lambda: arrays.as_passed(value, "X"), lambda: arrays.as_inputs(value, "X")):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            call()
+        found.append((type(caught.value), str(caught.value)))
+    assert found[0] == found[1]
+    nothing = np.full((0, 2), np.nan)
+    assert arrays.as_passed(nothing, "X") is nothing
+    assert np.isnan(arrays.as_passed([[np.nan]], "X")).all()

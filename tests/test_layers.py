@@ -448,3 +448,89 @@ def test_dropout_masks_follow_seed_and_place():
     own = fnn.Dropout(0.5, seed=0)
     own.initialize(7, 0)
     np.testing.assert_array_equal(own.forward(x), masks[0])
+
+
+# Arrays in any layout.
+
+
+def strided(a):
+    wide = np.full([2 * extent for extent in a.shape], 9, a.dtype)
+    wide[tuple([slice(None, None, 2)] * a.ndim)] = a
+    return wide[tuple([slice(None, None, 2)] * a.ndim)]
+
+
+def read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+LAYOUTS = {
+    "plain": np.copy,
+    "Fortran order": np.asfortranarray,
+    "strided": strided,
+    "backwards": lambda a: np.ascontiguousarray(a[::-1])[::-1],
+    "read-only": read_only,
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "a subclass": lambda a: a.view(np.ma.MaskedArray),
+    "unpickled": lambda a: pickle.loads(pickle.dumps(a)),
+    "a list": lambda a: a.tolist(),
+}
+
+
+def steps_in(change, dtype, optimizer):
+    """Return the bits of two steps in which every array that a user may pass or assign is changed beforehand."""
+    random = np.random.default_rng(4)
+    x, y = random.normal(size=(9, 5)).astype(dtype), random.integers(0, 3, 9)
+    first, act = fnn.Dense(5, 4, seed=1, weight_l2=0.1), fnn.Tanh()
+    last, loss = fnn.Dense(4, 3, seed=2, bias_l1=0.1), fnn.SoftmaxCrossEntropy(0.1)
+    for layer in (first, last):
+        layer.forward(np.zeros((1, layer.n_inputs), dtype))
+    bits = []
+    for _ in range(2):
+        for layer in (first, last):
+            layer.weights, layer.biases = change(layer.weights), change(layer.biases)
+        out = last.forward(change(act.forward(change(first.forward(change(x))))))
+        bits += [out.tobytes(), loss.forward(change(out), change(y))]
+        # Whatever passed through last may be replaced as well.
+        first.inputs, last.inputs, act.output = change(first.inputs), change(last.inputs), change(act.output)
+        dx = first.backward(change(act.backward(change(last.backward(change(loss.backward()))))))
+        for layer in (first, last):
+            layer.dweights, layer.dbiases = change(layer.dweights), change(layer.dbiases)
+        optimizer.update(first, act, last)
+        bits += [dx.tobytes(), loss.sample_losses.tobytes(), loss.sample_hits.tobytes()]
+        bits += [value.tobytes() for layer in (first, last) for value in layer.parameters().values()]
+    return bits
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layout_of_arrays_does_not_change_the_bits(layout, dtype):
+    if layout == "a list" and dtype == np.float32:
+        return  # a list says float64
+    wanted = steps_in(np.copy, dtype, fnn.Adam(0.1))
+    assert steps_in(LAYOUTS[layout], dtype, fnn.Adam(0.1)) == wanted
+
+
+@pytest.mark.parametrize("name", ["weights", "biases"])
+def test_parameters_changed_in_place_are_checked_again(name):
+    dense, optimizer = fnn.Dense(4, 4), fnn.SGD(0.5)
+    x = np.ones((3, 4))
+    dense.backward(dense.forward(x))
+    optimizer.update(dense)
+    value = getattr(dense, name)
+    value[...] = 2.0
+    np.testing.assert_allclose(dense.forward(x), x @ dense.weights + dense.biases, rtol=1e-14)
+    # Read-only from now on: it is left as it is, and a copy learns.
+    value.flags.writeable = False
+    optimizer.update(dense)
+    assert getattr(dense, name) is not value and (value == 2.0).all()
+    assert (getattr(dense, name) != 2.0).all()
+    # A width that was changed is no width of these arrays.
+    dense.n_outputs = 5
+    before = state_of(dense)
+    for call in (lambda: dense.forward(x), lambda: dense.backward(x), lambda: optimizer.update(dense)):
+        with pytest.raises(ValueError, match="weights must have the shape"):
+            call()
+    assert_same_state(dense, before)
+    assert optimizer.step == 2

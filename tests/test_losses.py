@@ -6,6 +6,7 @@ import reference
 
 import fastnn as fnn
 from fastnn import metrics
+from fastnn.kernels import losses as kernels
 from fastnn.losses import Loss
 
 FLOATS = (np.float32, np.float64)
@@ -205,3 +206,72 @@ def test_regression_accuracy():
     assert metrics.regression_accuracy(y + 0.1, y[:, 0], tolerance=0.2) == 1.0
     with pytest.raises(ValueError, match="tolerance"):
         metrics.regression_accuracy(y, y, tolerance=-1)
+
+
+# Class numbers: one call checks them and does the rest; what it does not take goes the long way.
+
+LABELS = {
+    "int64": lambda y: y,
+    "int32": lambda y: y.astype(np.int32),
+    "uint16": lambda y: y.astype(np.uint16),
+    "uint64": lambda y: y.astype(np.uint64),
+    "big-endian": lambda y: y.astype(">i8"),
+    "strided": lambda y: np.repeat(y, 3)[::3],
+    "backwards": lambda y: y[::-1].copy()[::-1],
+    "read-only": lambda y: np.broadcast_to(y, y.shape),
+    "float": lambda y: y.astype(float),
+    "a column": lambda y: y[:, None],
+    "a list": lambda y: y.tolist(),
+    "a subclass": lambda y: y.view(np.ma.MaskedArray),
+}
+
+
+def results(loss, z, y):
+    return [loss.forward(z, y), *(a.tobytes() for a in (loss.sample_losses, loss.sample_hits, loss.backward()))]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("form", LABELS)
+def test_any_form_of_labels_gives_the_same_bits(form, smoothing, dtype):
+    random = np.random.default_rng(0)
+    loss = fnn.SoftmaxCrossEntropy(smoothing)
+    for m, n in SHAPES:
+        z, y = random.normal(size=(m, n)).astype(dtype), random.integers(0, n, m)
+        mean, rows, hits, dz = np.empty(1), *(np.empty(m, dtype) for _ in range(2)), np.empty((m, n), dtype)
+        scratch = np.empty(kernels.scratch_size(n), dtype)
+        kernels.softmax_cross_entropy(
+            z, y.astype(dtype), np.empty((0, 0), dtype), smoothing, dz, rows, hits, scratch, 1
+        )  # fmt: skip
+        kernels.row_mean(rows, mean)
+        assert results(loss, z, LABELS[form](y)) == [mean[0], rows.tobytes(), hits.tobytes(), dz.tobytes()]
+
+
+@pytest.mark.parametrize("bad", [-1, 3, 2**31, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("form", LABELS)
+def test_bad_labels_of_any_form_change_nothing(form, bad):
+    loss = fnn.SoftmaxCrossEntropy()
+    z, y = np.zeros((40, 3)), np.zeros(40, np.int64)
+    loss.forward(z, y)
+    before = dict(vars(loss))
+    for place in (0, 17, 39):
+        wrong = y.copy()
+        wrong[place] = bad
+        wrong = LABELS[form](wrong)
+        if np.ravel(wrong)[place] in (0, 1, 2):
+            continue  # it has wrapped around to a good one
+        with pytest.raises(ValueError, match=f"classes from 0 to 2.*at row {place}"):
+            loss.forward(z, wrong)
+        assert all(vars(loss)[name] is value for name, value in before.items())
+    with pytest.raises(ValueError, match="got 39 for 40"):
+        loss.forward(z, LABELS[form](y[:-1]))
+
+
+def test_labels_changed_in_place_are_seen():
+    loss, z, y = fnn.SoftmaxCrossEntropy(), np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([0, 0])
+    first = loss.forward(z, y)
+    y[:] = 1
+    assert loss.forward(z, y) == loss.forward(z, [1, 1]) != first
+    y[1] = 2
+    with pytest.raises(ValueError, match="at row 1"):
+        loss.forward(z, y)

@@ -308,3 +308,201 @@ def test_bad_configurations():
         Optimizer.from_config({"type": "os.system"})
     with pytest.raises(ValueError, match="does not fit SGD"):
         Optimizer.from_config({"type": "SGD", "speed": 1})
+
+
+# Rows of scalars that are made ahead, and state that is not checked again, are those of `scalars` and `slots`.
+
+
+def twin_steps(make, steps, between=lambda step, optimizer: None):
+    """Train with a kept optimiser, and with one whose scalars and state are looked up anew at each step."""
+    kept, kept_dense = make(), dense_with_gradients()
+    fresh, fresh_dense = make(), dense_with_gradients()
+    for step in range(steps):
+        for optimizer, dense in ((kept, kept_dense), (fresh, fresh_dense)):
+            between(step, optimizer)
+            set_gradients(dense, np.random.default_rng(step))
+            optimizer.update(dense)
+        fresh.__setstate__(fresh.__getstate__())
+        np.testing.assert_array_equal(kept_dense.weights, fresh_dense.weights, err_msg=f"step {step}")
+    return kept
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(
+    "rate",
+    [
+        lambda: 0.01,
+        lambda: fnn.InverseTimeDecay(0.1, decay=0.01),
+        lambda: fnn.StepDecay(0.1, factor=0.5, every=7),
+        lambda: fnn.ExponentialDecay(0.1, rate=0.99),
+        lambda: fnn.CosineDecay(0.1, steps=300),
+        lambda: fnn.OneCycle(0.1, steps=300),
+        lambda: fnn.Warmup(fnn.InverseTimeDecay(0.1, decay=0.01), steps=9),
+        lambda: fnn.ReduceOnPlateau(0.1, patience=2),
+    ],
+)
+def test_rows_made_ahead_have_the_bits_of_scalars(name, rate):
+    optimizer = OURS[name](rate())
+    for step in [*range(600), 3, 599, 10**6, 0]:
+        row = optimizer._ahead.row(optimizer, step)
+        assert row.tobytes() == optimizer.scalars(step, 1)[0].tobytes(), step
+        assert row.flags.carray and row.shape == (8,) and row.dtype == np.float64
+
+
+class Zigzag(fnn.Schedule):
+    """A schedule of the user's own, which goes by more than its attributes."""
+
+    calls = 0
+
+    def rate_at(self, step):
+        Zigzag.calls += 1
+        return 0.01 * (1 + Zigzag.calls // 4 % 2)
+
+
+class Halved(fnn.InverseTimeDecay):
+    """A subclass of one of fastnn's."""
+
+    factor = 0.5
+
+    def _table(self, first_step, count):
+        return self.factor * super()._table(first_step, count)
+
+
+def change_settings(step, optimizer):
+    if step == 20:
+        optimizer.learning_rate = 0.02
+    elif step == 23:
+        optimizer.learning_rate = fnn.InverseTimeDecay(0.05, decay=0.1)
+    elif step == 30:
+        optimizer.learning_rate.decay = 0.5
+    elif step == 33:
+        optimizer.learning_rate = fnn.ReduceOnPlateau(0.02, patience=0)
+    elif 33 < step < 40:
+        optimizer.learning_rate.observe(1.0)
+    elif step == 41:
+        optimizer.learning_rate = fnn.Warmup(fnn.InverseTimeDecay(0.05, decay=0.1), steps=2)
+    elif step == 47:
+        optimizer.learning_rate.schedule.decay = 3.0
+    elif step == 50:
+        optimizer.learning_rate = Halved(0.05, decay=0.1)
+    elif step == 53:
+        Halved.factor = 0.25
+    elif step == 55:
+        optimizer.learning_rate = np.array(0.01)
+    elif step == 57:
+        optimizer.learning_rate[...] = 0.02
+    elif step == 60:
+        optimizer.step = 5
+    elif step == 63:
+        optimizer.reset()
+    elif step == 66 and isinstance(optimizer, fnn.SGD):
+        optimizer.momentum = 0.5
+    elif step == 66 and isinstance(optimizer, fnn.Adam):
+        optimizer.beta_1, optimizer.amsgrad = 0.5, True
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_settings_changed_between_steps_are_seen(name):
+    rates = []
+
+    def between(step, optimizer):
+        Halved.factor = 0.5 if step <= 53 else 0.25
+        change_settings(step, optimizer)
+        row = optimizer._ahead.row(optimizer, optimizer.step)
+        assert row.tobytes() == optimizer.scalars(optimizer.step, 1)[0].tobytes(), step
+        rates.append(row[0])
+
+    twin_steps(lambda: OURS[name](0.01), 70, between)
+    assert len(set(rates)) > 20
+
+
+def test_a_schedule_of_the_users_own_is_asked_each_step():
+    optimizer, dense = fnn.SGD(Zigzag()), dense_with_gradients()
+    for step in range(10):
+        before = Zigzag.calls
+        optimizer.update(dense)
+        assert Zigzag.calls == before + 1, step
+
+
+@pytest.mark.parametrize("rate", [True, -1.0, np.nan, "0.1", None, fnn.InverseTimeDecay])
+def test_a_bad_rate_is_refused_at_any_step(rate):
+    optimizer, dense = fnn.SGD(1.0), dense_with_gradients()
+    for _ in range(3):
+        optimizer.update(dense)
+    weights, optimizer.learning_rate = dense.weights.copy(), rate
+    with pytest.raises((TypeError, ValueError), match="learning_rate"):
+        optimizer.update(dense)
+    np.testing.assert_array_equal(dense.weights, weights)
+    assert optimizer.step == 3
+
+
+def test_a_rate_that_turns_bad_is_refused_when_its_step_comes():
+    schedule = fnn.InverseTimeDecay(1.0, decay=0.1)
+    schedule.decay = -0.3
+    optimizer, dense = fnn.SGD(schedule), dense_with_gradients()
+    for _ in range(4):
+        optimizer.update(dense)
+    with pytest.raises(ValueError, match="learning rate"):
+        optimizer.update(dense)
+    assert optimizer.step == 4
+
+
+def test_state_that_is_bound_or_asked_for_between_steps():
+    def between(step, optimizer):
+        if step in (2, 5) and len(optimizer._state):
+            (layer,) = optimizer._state
+            arrays = optimizer.slots(layer, "weights", layer.weights)
+            if step == 2:
+                optimizer.bind(layer, "weights", [np.asfortranarray(2 * array) for array in arrays])
+            else:
+                optimizer.bind(layer, "weights", [array[...] for array in arrays])
+
+    twin_steps(lambda: fnn.Adam(0.1), 8, between)
+
+
+def test_state_that_others_have_changed_reaches_no_kernel():
+    dense, optimizer = dense_with_gradients(), fnn.Adam(0.1)
+    optimizer.update(dense)
+    state = optimizer.slots(dense, "weights", dense.weights)
+    with pytest.raises(ValueError, match="resize"):
+        state[0].resize((1000, 5))
+    state[0].flags.writeable = False
+    kept = [array.copy() for array in state]
+    optimizer.slots(dense, "weights", dense.weights)
+    optimizer.update(dense)
+    np.testing.assert_array_equal(state[0], kept[0])
+    assert optimizer.slots(dense, "weights", dense.weights)[0] is not state[0]
+    # Other numbers of arrays, as another kind of the optimiser needs them.
+    optimizer.amsgrad = True
+    optimizer.update(dense)
+    assert len(optimizer.slots(dense, "weights", dense.weights)) == 3
+
+
+class Frozen(fnn.Dense):
+    """A dense layer of which only the biases learn."""
+
+    def parameters(self):
+        return {"biases": super().parameters()["biases"]}
+
+
+class Bare:
+    """No `Layer`, but it has what learns."""
+
+    def __init__(self):
+        self.value = np.ones(3)
+
+    def parameters(self):
+        return {"value": self.value}
+
+    def gradients(self):
+        return {"value": np.ones(3)}
+
+
+def test_layers_that_say_themselves_what_learns():
+    frozen, bare, optimizer = Frozen(2, 2), Bare(), fnn.SGD(0.5)
+    weights = frozen.weights.copy()
+    frozen.dweights, frozen.dbiases = np.ones((2, 2)), np.ones(2)
+    optimizer.update(frozen, bare)
+    np.testing.assert_array_equal(frozen.weights, weights)
+    np.testing.assert_array_equal(frozen.biases, [-0.5, -0.5])
+    np.testing.assert_array_equal(bare.value, [0.5] * 3)
