@@ -220,11 +220,8 @@ class Optimizer(Configurable, abc.ABC):
                     known = self._state[layer]
                     held = known[name]
                 s1, s2, s3 = held.flat
-                n_workers = threads.workers(8.0 * ordered.size)
-                if n_workers == 1:
-                    optim.update(kind, ordered.ravel(), grad.ravel(), s1, s2, s3, row, 1)
-                else:
-                    threads.call(optim.update, n_workers, kind, ordered.ravel(), grad.ravel(), s1, s2, s3, row)
+                flat, dflat = ordered.ravel(), grad.ravel()
+                threads.run(optim.update, 8.0 * flat.size, kind, flat, dflat, s1, s2, s3, row)
                 if ordered is not param:
                     param[...] = ordered
         self.step += 1

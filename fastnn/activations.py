@@ -43,11 +43,8 @@ class Activation(Layer):
         """
         x = as_passed(inputs, "inputs")
         y = np.empty(x.shape, x.dtype)
-        n_workers = threads.workers(x.size * _WORK[self.code])
-        if n_workers == 1:
-            activations.activation_forward(x.ravel(), y.ravel(), self.code, 1)
-        else:
-            threads.call(activations.activation_forward, n_workers, x.ravel(), y.ravel(), self.code)
+        work = x.size * _WORK[self.code]
+        threads.run(activations.activation_forward, work, x.ravel(), y.ravel(), self.code)
         self.inputs, self.output = x, y
         return y
 
@@ -64,13 +61,7 @@ class Activation(Layer):
         y = as_passed(self._last(self.output), "output")
         dy = as_gradient(dvalues, y.shape, y.dtype)
         dx = np.empty(y.shape, y.dtype)
-        n_workers = threads.workers(3.0 * y.size)
-        if n_workers == 1:
-            activations.activation_backward(dy.ravel(), y.ravel(), dx.ravel(), self.code, 1)
-        else:
-            threads.call(
-                activations.activation_backward, n_workers, dy.ravel(), y.ravel(), dx.ravel(), self.code
-            )  # fmt: skip
+        threads.run(activations.activation_backward, 3.0 * y.size, dy.ravel(), y.ravel(), dx.ravel(), self.code)
         self.dinputs = dx
         return dx
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -244,6 +245,7 @@ class Trainer:
         self.narrow = is_narrow(operations, loss, targets)
         if self.narrow:
             self.n_workers = 1
+        self.pace = threads.Pace(self.n_workers)
         self.work_size = self.plan.scratch + self.n_workers * self.plan.part
         if self.narrow:
             first, last = operations
@@ -296,12 +298,15 @@ class Trainer:
             self.work, self.losses, self.hits, self.plan.table, self.plan.factors, scalars, self.job,
             self.smoothing, self.sync, self.tally, history,
         )  # fmt: skip
-        used = threads.call(train.run_chunk, self.n_workers, *arguments)
+        n_workers, _ = self.pace.next()
+        began, parallel = time.perf_counter(), self.n_workers > 1
+        used = threads.call(train.run_chunk, n_workers, *arguments, parallel=parallel)
         if used > 1 and self.sync[sync.ABANDONED]:
             # The workers were not run at once (another library holds the cores, say); one does as well.
-            self.n_workers = 1
+            self.pace = threads.Pace(1)
             self.sync.fill(0)
-            threads.call(train.run_chunk, 1, *arguments)
+            threads.call(train.run_chunk, 1, *arguments, parallel=parallel)
+        self.pace.note(n_workers, (time.perf_counter() - began) / steps)
         return self.end(history)
 
     def begin(self, steps: int) -> int:

@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from fastnn import threads
 from fastnn.arrays import Array, as_inputs
 from fastnn.base import Layer
@@ -110,7 +111,8 @@ class Fit:
         guard = _Guard(parameters, self.optimizer, trainer)
         with self._bar() as bar:
             while trainer.step < last and not self.model.stop_training:
-                goal = min(trainer.step + chunk, last)
+                _, portion = trainer.pace.next()
+                goal = min(trainer.step + max(1, int(chunk * portion)), last)
                 ahead = trainer.step - trainer.step % self.steps_per_epoch + self.steps_per_epoch
                 if each_epoch:
                     goal = min(goal, ahead)

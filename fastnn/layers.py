@@ -165,10 +165,7 @@ class Dense(Layer):
         y = np.empty((len(x), self.n_outputs), x.dtype)
         n_workers = threads.workers(2.0 * x.size * self.n_outputs)
         scratch = np.empty(_scratch_size(self.n_inputs, self.n_outputs, x.dtype, n_workers), x.dtype)
-        if n_workers == 1:
-            gemm.dense_forward(x, w, b, y, gemm.LINEAR, scratch, 1)
-        else:
-            threads.call(gemm.dense_forward, n_workers, x, w, b, y, gemm.LINEAR, scratch)
+        threads.call(gemm.dense_forward, n_workers, x, w, b, y, gemm.LINEAR, scratch)
         if training:
             self.weights, self.biases = w, b
         self.inputs, self.output = x, y
@@ -196,12 +193,8 @@ class Dense(Layer):
         dw, db, dx = np.empty(w.shape, w.dtype), np.empty(b.shape, w.dtype), np.empty(x.shape, w.dtype)
         n_workers = threads.workers(2.0 * x.size * self.n_outputs)
         scratch = np.empty(_scratch_size(max(x.shape), self.n_outputs, x.dtype, n_workers), x.dtype)
-        if n_workers == 1:
-            gemm.dense_backward_weights(x, dz, dw, db, scratch, 1)
-            gemm.dense_backward_inputs(dz, w, dx, scratch, 1)
-        else:
-            threads.call(gemm.dense_backward_weights, n_workers, x, dz, dw, db, scratch)
-            threads.call(gemm.dense_backward_inputs, n_workers, dz, w, dx, scratch)
+        threads.call(gemm.dense_backward_weights, n_workers, x, dz, dw, db, scratch)
+        threads.call(gemm.dense_backward_inputs, n_workers, dz, w, dx, scratch)
         if self.weight_l1 or self.weight_l2:
             _add_penalty(dw, w, self.weight_l1, self.weight_l2)
         if self.bias_l1 or self.bias_l2:

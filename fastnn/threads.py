@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,13 +116,54 @@ def workers(work: float, limit: int | None = None, enough: float = SERIAL_WORK) 
     return int(max(1, min(most, work // enough)))
 
 
-def call(kernel: Any, n_workers: int, *args: Any) -> int:
+class Pace:
+    """Whether one worker or `most` are faster just now, found out by trying; the bits are the same either way.
+
+    On a core that another program keeps busy, the worker there holds up all others at every barrier: a step of 45 µs
+    took 750 with two workers. Short trials at the start, and then once a second, cost a hundredth of the time.
+
+    Parameters
+    ----------
+    most : int
+        The workers that the amount of work deserves.
+    """
+
+    _TRIAL, _PERIOD = 0.1, 1.0  # of a chunk's length; seconds
+
+    def __init__(self, most: int) -> None:
+        self.most = self.chosen = most
+        self._trials = [most, 1, most, 1] if most > 1 else []
+        self._costs: dict[int, float] = {}
+        self._since = time.perf_counter()
+
+    def next(self) -> tuple[int, float]:
+        """Return the workers for the next chunk, and how much of a usual chunk it should be."""
+        if self.most > 1 and not self._trials and time.perf_counter() - self._since > self._PERIOD:
+            self._trials = [self.chosen, self.most + 1 - self.chosen]
+            self._costs = {}
+        return (self._trials[0], self._TRIAL) if self._trials else (self.chosen, 1.0)
+
+    def note(self, workers: int, seconds_a_step: float) -> None:
+        """Take in how a chunk went; a trial's best time counts, as the first one has code to load."""
+        if not self._trials:
+            return
+        self._trials.pop(0)
+        self._costs[workers] = min(seconds_a_step, self._costs.get(workers, seconds_a_step))
+        if not self._trials:
+            self.chosen = min(self._costs, key=lambda n: self._costs[n])
+            self._since = time.perf_counter()
+
+
+def call(kernel: Any, n_workers: int, *args: Any, parallel: bool = False) -> int:
     """Call a kernel's serial build, or its parallel one for more than one worker; return the workers used.
+
+    With `parallel`, one worker too gets the parallel build: where that is needed anyway, the other need not be
+    compiled.
 
     Where another thread of this process is inside a parallel region of Numba's own "workqueue" layer, which is not
     safe to enter twice, the serial build runs instead: the bits are the same.
     """
-    if n_workers > 1 and not _forked:
+    if (n_workers > 1 or parallel) and not _forked:
         guard = _lock if _single_entry() else None
         if guard is None or guard.acquire(blocking=False):
             try:

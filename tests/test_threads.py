@@ -1,0 +1,67 @@
+"""How many threads are used: limits, and the trial of whether more than one pays."""
+
+import numba
+import pytest
+
+import fastnn as fnn
+from fastnn import threads
+
+
+def test_set_and_get():
+    most = numba.config.NUMBA_NUM_THREADS
+    assert fnn.get_num_threads() == most
+    fnn.set_num_threads(1)
+    try:
+        assert fnn.get_num_threads() == threads.workers(1e12) == 1
+    finally:
+        fnn.set_num_threads(None)
+    assert threads.workers(1e12) == most
+    assert threads.workers(1.0) == 1
+
+
+@pytest.mark.parametrize("bad", [0, -1, 10_000])
+def test_a_count_out_of_range_is_refused(bad):
+    with pytest.raises(ValueError, match=f"n must be between 1 and .* got {bad}.*NUMBA_NUM_THREADS"):
+        fnn.set_num_threads(bad)
+
+
+@pytest.mark.parametrize("bad", [1.5, "2", True])
+def test_a_count_that_is_no_count_is_refused(bad):
+    with pytest.raises(TypeError, match="n must be a whole number"):
+        fnn.set_num_threads(bad)
+
+
+def test_limited_is_for_this_thread_and_ends():
+    before = fnn.get_num_threads()
+    with threads.limited(1):
+        assert fnn.get_num_threads() == 1
+        with threads.limited(None):
+            assert fnn.get_num_threads() == 1
+    assert fnn.get_num_threads() == before
+
+
+def _run(pace, cost, chunks):
+    used = []
+    for _ in range(chunks):
+        workers, portion = pace.next()
+        used.append((workers, portion))
+        pace.note(workers, cost[workers])
+    return used
+
+
+def test_pace_takes_the_faster_and_tries_again(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+    pace = threads.Pace(4)
+    used = _run(pace, {1: 2.0, 4: 1.0}, 8)
+    assert [w for w, _ in used] == [4, 1, 4, 1, 4, 4, 4, 4]
+    assert [p < 1.0 for _, p in used] == [True] * 4 + [False] * 4
+    clock[0] = 2.0
+    # The other threads have become slow: found out at the next trial, and again when they are fast once more.
+    assert [w for w, _ in _run(pace, {1: 2.0, 4: 9.0}, 5)] == [4, 1, 1, 1, 1]
+    clock[0] = 4.0
+    assert [w for w, _ in _run(pace, {1: 2.0, 4: 1.0}, 4)] == [1, 4, 4, 4]
+
+
+def test_pace_of_one_worker_tries_nothing():
+    assert _run(threads.Pace(1), {1: 1.0}, 3) == [(1, 1.0)] * 3
