@@ -114,7 +114,8 @@ def _alone(X: Array, y: Array) -> None:
     wide = dense.forward(X)
     for layer in (ReLU(), Sigmoid(), Tanh(), Softmax(), Dropout(0.5, seed=0)):
         layer.backward(layer.forward(wide))
-    for loss, truth in ((SoftmaxCrossEntropy(), y), (MeanSquaredError(), wide)):
+    soft = np.full(wide.shape, 1.0 / wide.shape[1])
+    for loss, truth in ((SoftmaxCrossEntropy(), y), (SoftmaxCrossEntropy(), soft), (MeanSquaredError(), wide)):
         loss.forward(wide, truth)
         dense.backward(loss.backward())
     # Many parameters: their update, penalties and first values are split, too.

@@ -17,6 +17,7 @@ COUNTS = {
     "bench_optimizers": 1,
     "bench_products": 3,
     "bench_random": 3,
+    "bench_nnfs": 3,
     "bench_start": 3,
     "bench_training": 5,
 }

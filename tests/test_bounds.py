@@ -87,7 +87,7 @@ def take_over(guarded, n_workers):
             self.parallel = lambda *args: guarded.run(f"{name} (parallel)", kernel.parallel, args)
 
     call = threads.call
-    threads.call = lambda kernel, workers, *args: call(Builds(kernel), workers, *args)
+    threads.call = lambda kernel, workers, *args, **how: call(Builds(kernel), workers, *args, **how)
     _compile.Kernel.__call__ = lambda self, *args: guarded.run(self.__name__, self.serial, args)
 
 

@@ -41,8 +41,8 @@ class Spy:
     def __init__(self):
         self.call, self.seen = threads.call, []
 
-    def __call__(self, kernel, n_workers, *args):
-        used = self.call(kernel, n_workers, *args)
+    def __call__(self, kernel, n_workers, *args, **how):
+        used = self.call(kernel, n_workers, *args, **how)
         self.seen.append((kernel.__name__, used))
         return used
 
