@@ -98,8 +98,9 @@ def book_worker(
             t_at = start * n
             value_part(job[LOSS], work, z_at, z_ld, targets, t_at, n, losses, first, last, n)
             value_gradient_part(
-                job[LOSS], work, z_at, z_ld, targets, t_at, n, work, d_at, z_ld, first, last, n, 1.0 / m
-            )
+                job[LOSS], work, z_at, z_ld, targets, t_at, n, work, d_at, z_ld, first, last, n,
+                1.0 / m / n,
+            )  # fmt: skip
             accuracy_part(accuracy, work, z_at, z_ld, targets, t_at, n, hits, first, last, n, precision)
         if plan[last_op, KIND] == DENSE and plan[last_op, ACTIVATE] != LINEAR:
             at = first * z_ld

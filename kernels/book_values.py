@@ -63,9 +63,9 @@ def value_part(kind, p, p_at, p_ld, t, t_at, t_ld, losses, first, last, n):
 
 @kernel
 def value_gradient_part(kind, p, p_at, p_ld, t, t_at, t_ld, d, d_at, d_ld, first, last, n, scale):
-    """Write the gradient of `scale` times the summed losses of the rows `first` to `last`."""
+    """Write `scale` times the derivatives of the outputs' losses in the rows `first` to `last`."""
     step = lanes(p)
-    factor = splat(p, scale / n)
+    factor = splat(p, scale)
     for r in range(first, last):
         for j in range(0, n, step):
             v = load_n(p, p_at + r * p_ld + j, n - j)
@@ -112,6 +112,6 @@ def value_gradient(kind, p, t, d, n_workers):
         i = np.int64(worker)
         first, last = share(whole, i, n_workers, 16), share(whole, i + 1, n_workers, 16)
         if last > first:
-            # One row of all elements, with the factor of rows of n: the derivatives know nothing of rows.
+            # As one row: the derivatives know nothing of rows.
             run = last - first
-            value_gradient_part(kind, p, first, run, t, first, run, d, first, run, 0, 1, run, run / max(whole, 1))
+            value_gradient_part(kind, p, first, run, t, first, run, d, first, run, 0, 1, run, 1.0 / max(m, 1) / n)

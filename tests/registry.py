@@ -518,3 +518,5 @@ add(
     False,
 )  # fmt: skip
 add("many.run_many", networks, _tanh.build, _tanh.ours_many, _tanh.twin_many, _tanh.bound_many, False)
+
+import registry_nnfs  # noqa: E402, F401  (its entries join ENTRIES)

@@ -87,12 +87,8 @@ class Optimizer(Part):
         """
         key = self._key()
         if key != self._row_of:
-            row = self._row
-            if row is None:
-                row = self._row = np.zeros(8)
-            for column, value in enumerate(self.columns(self.current_learning_rate, self.iterations, 1)):
-                row[column] = value
-            self._row_of, self._slots, self._kind = key, self.slots, self.step_kind()
+            self._fill()
+            self._row_of = key
         w, b, dw, db = layer.weights, layer.biases, layer.dweights, layer.dbiases
         own, slots = layer.__dict__, self._slots
         made, held = own.get("_made"), own.get("_held")
@@ -119,6 +115,15 @@ class Optimizer(Part):
             _update(self._kind, w, b, dw, db, held[3], held[4], held[5], held[6], self._row, 1)
         else:
             threads.run(book_layers.layer_update, 8.0 * w.size, self._kind, w, b, dw, db, *held[3:7], self._row)
+
+    def _fill(self) -> None:
+        """Bring the kernel's numbers up to date."""
+        row = self._row
+        if row is None:
+            row = self._row = np.zeros(8)
+        for column, value in enumerate(self.columns(self.current_learning_rate, self.iterations, 1)):
+            row[column] = value
+        self._slots, self._kind = self.slots, self.step_kind()
 
     def _keep(self, layer: Any) -> None:
         """Let a layer have the arrays that this optimiser keeps: zeros, if one of them is missing."""

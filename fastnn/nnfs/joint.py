@@ -79,9 +79,8 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
             and (dtype := x.dtype) is known[0]
             and x.shape == known[1]
             and labels.shape == known[2]
-            and labels.dtype is known[3]
+            and (labels is known[4] or (labels.dtype is known[3] and labels.flags.carray))
             and x.flags.carray
-            and labels.flags.carray
         ):
             x, labels = self._prepare(inputs, y_true, "inputs")
             dtype = x.dtype
@@ -108,7 +107,7 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
         labels = labels_of(y_true, m, n)
         self._answer = np.empty(2, x.dtype)
         self._scratch = np.empty(book.probability_scratch(threads.max_workers(), m), x.dtype)
-        self._known = (x.dtype, (m, n), (m,), labels.dtype)
+        self._known = (x.dtype, (m, n), (m,), labels.dtype, labels)
         return x, labels
 
     def backward(self, dvalues: Any, y_true: Any) -> None:
@@ -134,9 +133,8 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
             and (dtype := dvalues.dtype) is known[0]
             and dvalues.shape == known[1]
             and labels.shape == known[2]
-            and labels.dtype is known[3]
+            and (labels is known[4] or (labels.dtype is known[3] and labels.flags.carray))
             and dvalues.flags.carray
-            and labels.flags.carray
         ):
             dvalues, labels = self._prepare(dvalues, y_true, "dvalues")
             dtype = dvalues.dtype

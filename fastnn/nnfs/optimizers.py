@@ -72,6 +72,16 @@ class Optimizer_SGD(Optimizer):
     def _key(self) -> tuple[Any, ...]:
         return self.current_learning_rate, self.momentum
 
+    def _fill(self) -> None:
+        # Written out: with decay the numbers change every step, and this is what readers begin with.
+        row = self._row
+        if row is None:
+            super()._fill()
+        else:
+            row[0], row[1] = self.current_learning_rate, self.momentum
+            self._slots = MOMENTUMS if self.momentum else NONE
+            self._kind = optim.MOMENTUM if self.momentum else optim.SGD
+
     def columns(self, rates: Any, first: int, count: int) -> Sequence[Any]:
         """Return rate and momentum."""
         return rates, self.momentum
