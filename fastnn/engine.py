@@ -245,7 +245,7 @@ class Trainer:
         self.narrow = is_narrow(operations, loss, targets)
         if self.narrow:
             self.n_workers = 1
-        self.pace = threads.Pace(self.n_workers)
+        self.pace = threads.Pace(self.n_workers, work_of(operations, batch_size))
         self.work_size = self.plan.scratch + self.n_workers * self.plan.part
         if self.narrow:
             first, last = operations

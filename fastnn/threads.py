@@ -126,13 +126,18 @@ class Pace:
     ----------
     most : int
         The workers that the amount of work deserves.
+    work : float
+        Floating-point operations of a step. Of long steps, a millisecond or more, barriers are no part to speak of,
+        and a trial would be a large part of a short run: there is none.
     """
 
+    _LONG = 2e8
     _TRIAL, _PERIOD = 0.1, 1.0  # of a chunk's length; seconds
 
-    def __init__(self, most: int) -> None:
-        self.most = self.chosen = most
-        self._trials = [most, 1, most, 1] if most > 1 else []
+    def __init__(self, most: int, work: float = 0.0) -> None:
+        self.chosen = most
+        self.most = 1 if work > self._LONG else most
+        self._trials = [most, 1, most, 1] if self.most > 1 else []
         self._costs: dict[int, float] = {}
         self._since = time.perf_counter()
 

@@ -63,5 +63,6 @@ def test_pace_takes_the_faster_and_tries_again(monkeypatch):
     assert [w for w, _ in _run(pace, {1: 2.0, 4: 1.0}, 4)] == [1, 4, 4, 4]
 
 
-def test_pace_of_one_worker_tries_nothing():
+def test_pace_of_one_worker_or_long_steps_tries_nothing():
     assert _run(threads.Pace(1), {1: 1.0}, 3) == [(1, 1.0)] * 3
+    assert _run(threads.Pace(2, 1e9), {2: 1.0}, 3) == [(2, 1.0)] * 3
