@@ -108,8 +108,10 @@ class Plan:
     ----------
     table, factors : numpy.ndarray
         What kernels read: `network.COLUMNS` integers and `network.FACTORS` floats per operation.
-    size : int
-        Elements of workspace for one pass; `input`, `labels`, `targets` are places in it.
+    n_params : int
+        Elements of the flat parameters.
+    input, labels, targets : int
+        Places of the gathered batch in the workspace.
     scratch, block, part : int
         Where workers' scratch begins, where in it gradients' blocks lie, and the length of each one's.
     """
