@@ -76,7 +76,7 @@ def float_type(array: Array) -> np.dtype[Any]:
     return FLOAT64 if array.dtype.kind == "f" and array.dtype.itemsize >= 8 else FLOAT32
 
 
-def _first_not_finite(array: Array) -> int:
+def first_not_finite(array: Array) -> int:
     """Return the flat index of the first NaN or infinity of a C-contiguous array, or -1."""
     flat = array.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
@@ -86,9 +86,14 @@ def _first_not_finite(array: Array) -> int:
     return -1
 
 
+def all_finite(array: Array) -> bool:
+    """Tell whether no element is NaN or infinite."""
+    return first_not_finite(array) < 0
+
+
 def check_finite(array: Array, original: Array, name: str) -> None:
     """Refuse NaN and infinity; `original` holds the values before their dtype was changed."""
-    index = _first_not_finite(array)
+    index = first_not_finite(array)
     if index < 0:
         return
     place = np.unravel_index(index, array.shape)

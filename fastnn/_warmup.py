@@ -17,7 +17,7 @@ from fastnn.arrays import Array
 from fastnn.callbacks import Callback
 from fastnn.datasets import spiral_data
 from fastnn.initializers import Normal
-from fastnn.kernels import _compile
+from fastnn.kernels import _compile, panels
 from fastnn.layers import Dense, Dropout
 from fastnn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from fastnn.many import fit_many
@@ -103,6 +103,8 @@ def _fit(X: Array, y: Array) -> None:
         model.predict(X)
         model.evaluate(X, y)
     model.predict(X[:1])
+    row = X.reshape(-1)
+    panels.rearrange(row, row.copy(), 0, 1, row.size, True)
     model.fit(X, y, epochs=1, batch_size=len(X) // 2, callbacks=[_EachStep()], progress=False)
     random_search(model, X[:9], y[:9], iterations=1)
     fit_many(lambda i: Sequential(Dense(2, 16), ReLU(), Dense(16, 3), seed=i), X, y, count=2, epochs=1)

@@ -1,8 +1,7 @@
-"""Networks lowered to flat buffers and a plan of integers, and the calls that run them compiled."""
+"""Networks lowered to flat buffers and a plan of integers, and the calls that predict with them."""
 
 from __future__ import annotations
 
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,10 +13,10 @@ from fastnn._array_steps import check_finite
 from fastnn.activations import Activation, Linear, Softmax
 from fastnn.arrays import Array
 from fastnn.base import Layer
-from fastnn.kernels import gemm, jobs, losses, narrow, network, sync, train
+from fastnn.kernels import gemm, losses, network, train
 from fastnn.layers import Dense, Dropout
 
-_LINE = 16  # elements between buffers' starts: a cache line of float32
+LINE = 16  # elements between buffers' starts: a cache line of float32
 _PREDICT_ROWS = 96
 
 
@@ -69,36 +68,19 @@ def work_of(operations: Sequence[Operation], rows: int) -> float:
     return rows * (sum(6.0 * o.n_in * o.n_out for o in dense) - first)
 
 
-def is_narrow(operations: Sequence[Operation], loss: Any, targets: Array) -> bool:
-    """Tell whether the kernels for few inputs, one hidden ReLU layer and few classes can train a network.
-
-    One thread with them is as fast as three with the others.
-    """
-    if len(operations) != 2 or loss.code != losses.SOFTMAX_CROSS_ENTROPY or targets.size > 0:
-        return False
-    first, last = operations
-    return (
-        first.kind == last.kind == network.DENSE
-        and (first.activation, last.activation) == (gemm.RELU, gemm.LINEAR)
-        and max(first.n_in, last.n_out) <= narrow.LIMIT
-    )
-
-
-def aligned(size: int, dtype: np.dtype[Any], fill: float | None = None) -> Array:
-    """Return a 1-D array whose first element lies on a 64-byte boundary."""
+def aligned(size: int, dtype: np.dtype[Any], zero: bool = False) -> Array:
+    """Return a 1-D array, all zero or not set, whose first element lies on a 64-byte boundary."""
     spare = 64 // dtype.itemsize
-    room = np.empty(size + spare, dtype)
+    # Zeros come from the system as they are: pages are made when they are first used, by the thread that uses them.
+    room = np.zeros(size + spare, dtype=dtype) if zero else np.empty(size + spare, dtype)
     first = (-room.ctypes.data % 64) // dtype.itemsize
-    array = room[first : first + size]
-    if fill is not None:
-        array.fill(fill)
-    return array
+    return room[first : first + size]
 
 
 def _row(n: int, itemsize: int) -> int:
     """Return the distance of rows of `n` values: whole lines, and no large power of two, which would share sets."""
-    ld = -(-n // _LINE) * _LINE
-    return ld + _LINE if ld * itemsize % 2048 == 0 else ld
+    ld = -(-n // LINE) * LINE
+    return ld + LINE if ld * itemsize % 2048 == 0 else ld
 
 
 class Plan:
@@ -132,9 +114,9 @@ class Plan:
             depth = max(depth, o.n_in, o.n_out)
             if isinstance(o.layer, Dense):
                 row[network.WEIGHTS] = params
-                params += -(-o.n_in * o.n_out // _LINE) * _LINE
+                params += -(-o.n_in * o.n_out // LINE) * LINE
                 row[network.BIASES] = params
-                params += -(-o.n_out // _LINE) * _LINE
+                params += -(-o.n_out // LINE) * LINE
                 self.factors[i, network.WEIGHT_L1] = o.layer.weight_l1
                 self.factors[i, network.WEIGHT_L2] = o.layer.weight_l2
                 self.factors[i, network.BIAS_L1] = o.layer.bias_l1
@@ -150,9 +132,9 @@ class Plan:
         self.input_ld, self.targets_ld = _row(n_in, itemsize), _row(n_out, itemsize)
         self.input = size
         self.labels = self.input + 2 * rows * self.input_ld
-        self.targets = self.labels + 2 * (rows + _LINE)
+        self.targets = self.labels + 2 * (rows + LINE)
         self.scratch = self.targets + 2 * rows * self.targets_ld
-        self.block = (gemm.worker_scratch(depth, itemsize) + _LINE) // _LINE * _LINE
+        self.block = (gemm.worker_scratch(depth, itemsize) + LINE) // LINE * LINE
         self.part = 2 * self.block
         # Without the batch itself, which prediction reads where it lies.
         self.forward_scratch, self.forward_part = size, size + self.part
@@ -172,7 +154,7 @@ class Parameters:
     def __init__(self, operations: Sequence[Operation], dtype: np.dtype[Any], flat: Array | None = None) -> None:
         plan = Plan(operations, 1, dtype)
         self.dtype = dtype
-        self.flat = aligned(plan.n_params, dtype, 0.0) if flat is None else flat
+        self.flat = aligned(plan.n_params, dtype, True) if flat is None else flat
         self.state: list[Array] = [np.empty(0, dtype)] * 3
         self._state_of: Callable[[], Any] = lambda: None
         self.places: list[tuple[Dense, str, slice, tuple[int, ...]]] = []
@@ -205,7 +187,7 @@ class Parameters:
             self.state = list(state)
         elif self._state_of() is not optimizer or any(len(s) == 0 for s in self.state[:count]):
             # Another optimiser may come back to the arrays that are there: they stay its own.
-            self.state = [aligned(self.flat.size if i < count else 0, self.dtype, 0.0) for i in range(3)]
+            self.state = [aligned(self.flat.size if i < count else 0, self.dtype, True) for i in range(3)]
         self._state_of = weakref.ref(optimizer)
         for (layer, name, where, shape), view in zip(self.places, self.views, strict=True):
             held = optimizer.slots(layer, name, view)
@@ -214,116 +196,6 @@ class Parameters:
                 if target.ctypes.data != value.ctypes.data:
                     target[...] = value
             optimizer.bind(layer, name, ours)
-
-
-class Trainer:
-    """One `fit`: buffers, position, and the call that runs a chunk of steps.
-
-    Parameters
-    ----------
-    operations : sequence of Operation
-    parameters : Parameters
-        Bound to the layers; its state to the optimiser.
-    X, labels, targets : numpy.ndarray
-        Checked data: (rows, features) of T; class numbers, or empty; (rows, outputs) of T, or empty.
-    loss, optimizer : Loss, Optimizer
-    batch_size : int
-    shuffle : bool
-    seed : int
-    limit : int or None
-        Most threads to use.
-    """
-
-    def __init__(
-        self, operations: Sequence[Operation], parameters: Parameters, X: Array, labels: Array, targets: Array,
-        loss: Any, optimizer: Any, batch_size: int, shuffle: bool, seed: int, limit: int | None,
-    ) -> None:  # fmt: skip
-        dtype = parameters.dtype
-        self.parameters, self.optimizer = parameters, optimizer
-        self.X, self.labels, self.targets = X.reshape(-1), labels.astype(dtype), targets.reshape(-1)
-        self.smoothing = float(getattr(loss, "label_smoothing", 0.0))
-        self.plan = Plan(operations, batch_size, dtype, seed)
-        self.n_workers = threads.workers(work_of(operations, batch_size), limit, enough=threads.STEP_WORK)
-        self.narrow = is_narrow(operations, loss, targets)
-        if self.narrow:
-            self.n_workers = 1
-        self.pace = threads.Pace(self.n_workers, work_of(operations, batch_size))
-        self.work_size = self.plan.scratch + self.n_workers * self.plan.part
-        if self.narrow:
-            first, last = operations
-            self.work_size = narrow.work_size(
-                first.n_in, first.n_out, last.n_out, parameters.flat.size, len(X), batch_size
-            )
-        self.work: Array | None = None
-        self.losses, self.hits = np.empty(batch_size + _LINE, dtype), np.empty(batch_size + _LINE, dtype)
-        self.order = np.empty(len(X) if shuffle else 1, np.int64)
-        self.steps_per_epoch = -(-len(X) // batch_size)
-        first_dense = next(i for i, o in enumerate(operations) if o.kind == network.DENSE)
-        job = np.empty(jobs.JOB, np.int64)
-        job.fill(0)
-        for place, value in (
-            (jobs.ROWS, len(X)), (jobs.FEATURES, X.shape[1]), (jobs.BATCH, batch_size),
-            (jobs.SHUFFLE, int(shuffle)), (jobs.SEED, seed), (jobs.OPTIMIZER, optimizer.kind),
-            (jobs.LOSS, loss.code), (jobs.SOFT, int(loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0)),
-            (jobs.INPUT, self.plan.input), (jobs.INPUT_LD, self.plan.input_ld), (jobs.LABELS, self.plan.labels),
-            (jobs.TARGETS, self.plan.targets), (jobs.TARGETS_LD, self.plan.targets_ld),
-            (jobs.SCRATCH, self.plan.scratch), (jobs.BLOCK, self.plan.block), (jobs.PART, self.plan.part),
-            (jobs.FIRST_DENSE, first_dense), (jobs.ORDER_EPOCH, -1),
-        ):  # fmt: skip
-            job[place] = value
-        self.job = job
-        self.tally = np.empty(jobs.TALLY, np.float64)
-        self.tally.fill(0.0)
-        self.tally[jobs.BAD_STEP] = -1.0
-        self.sync = np.empty(sync.SIZE, np.int64)
-        self.step = 0
-
-    def run(self, steps: int) -> tuple[Array, int]:
-        """Run `steps` steps; return the history's rows of the epochs that ended, and the steps done.
-
-        Fewer steps than asked means that the loss of the next one was not finite; its update was not made.
-        """
-        if self.work is None:
-            self.work = aligned(self.work_size, self.parameters.dtype, 0.0)
-        history = np.empty((self.begin(steps), 3), np.float64)
-        scalars = self.optimizer.scalars(self.optimizer.step, steps)
-        self.sync.fill(0)
-        if self.narrow:
-            threads.call(
-                narrow.run_narrow, 1, self.X, self.labels, self.order, self.parameters.flat, *self.parameters.state,
-                self.work, self.losses, self.hits, self.plan.table, self.plan.factors, scalars, self.job,
-                self.smoothing, self.tally, history,
-            )  # fmt: skip
-            return self.end(history)
-        arguments = (
-            self.X, self.labels, self.targets, self.order, self.parameters.flat, *self.parameters.state,
-            self.work, self.losses, self.hits, self.plan.table, self.plan.factors, scalars, self.job,
-            self.smoothing, self.sync, self.tally, history,
-        )  # fmt: skip
-        n_workers, _ = self.pace.next()
-        began, parallel = time.perf_counter(), self.n_workers > 1
-        used = threads.call(train.run_chunk, n_workers, *arguments, parallel=parallel)
-        if used > 1 and self.sync[sync.ABANDONED]:
-            # The workers were not run at once (another library holds the cores, say); one does as well.
-            self.pace = threads.Pace(1)
-            self.sync.fill(0)
-            threads.call(train.run_chunk, 1, *arguments, parallel=parallel)
-        self.pace.note(n_workers, (time.perf_counter() - began) / steps)
-        return self.end(history)
-
-    def begin(self, steps: int) -> int:
-        """Set the job up for the next `steps` steps; return the rows of history to make room for."""
-        self.job[jobs.FIRST_STEP], self.job[jobs.STEPS] = self.step, steps
-        self.tally[jobs.DONE] = 0.0
-        return max(1, (self.step + steps) // self.steps_per_epoch - self.step // self.steps_per_epoch)
-
-    def end(self, history: Array) -> tuple[Array, int]:
-        """Take over what the kernel has done; return what `run` does."""
-        first_epoch = self.step // self.steps_per_epoch
-        done = int(self.tally[jobs.DONE])
-        self.step += done
-        self.optimizer.step += done
-        return history[: self.step // self.steps_per_epoch - first_epoch], done
 
 
 class Predictor:
@@ -391,4 +263,4 @@ class Predictor:
         return row_loss, hits
 
 
-__all__ = ["Operation", "Parameters", "Plan", "Predictor", "Trainer", "aligned", "is_narrow", "lower", "work_of"]
+__all__ = ["LINE", "Operation", "Parameters", "Plan", "Predictor", "aligned", "lower", "work_of"]

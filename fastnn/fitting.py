@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import threads
+from fastnn._array_steps import all_finite
 from fastnn.arrays import Array, as_inputs
 from fastnn.base import Layer
 from fastnn.callbacks import Callback
-from fastnn.engine import Trainer, work_of
+from fastnn.engine import work_of
 from fastnn.history import DivergenceWarning, History
 from fastnn.kernels import losses, rng
 from fastnn.layers import Dense, Dropout
 from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
+from fastnn.trainer import Trainer
 
 if TYPE_CHECKING:
     from fastnn.model import Sequential
@@ -108,7 +110,15 @@ class Fit:
         each_epoch = bool(self.callbacks) or self.validation is not None or self.observes
         # A first guess at the machine's speed; the clock corrects it after the first chunk.
         chunk = max(1, int(CHUNK_SECONDS * 2e10 / max(work_of(self.operations, self.batch), 1e4)))
-        guard = _Guard(parameters, self.optimizer, trainer)
+        trainer.lay_out(min(self.steps_per_epoch if each_epoch else last - first, last - first))
+        try:
+            self._run_chunks(trainer, first, last, chunk, each_epoch)
+        finally:
+            with _Held():
+                trainer.store()
+
+    def _run_chunks(self, trainer: Trainer, first: int, last: int, chunk: int, each_epoch: bool) -> None:
+        guard = _Guard(trainer, self.optimizer)
         with self._bar() as bar:
             while trainer.step < last and not self.model.stop_training:
                 _, portion = trainer.pace.next()
@@ -132,8 +142,11 @@ class Fit:
                     return
                 chunk = max(1, min(4 * chunk, int(done * CHUNK_SECONDS / max(took, 1e-6))))
                 if each_epoch and trainer.step % self.steps_per_epoch == 0:
+                    trainer.store()
                     self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
-        if not np.isfinite(parameters.flat).all():
+                    if self.callbacks:
+                        trainer.load()
+        if not all_finite(trainer.flat):
             # The very last update overflowed: the next step would have noticed.
             at = trainer.step - first
             guard.restore()
@@ -331,9 +344,9 @@ class _Held:
 class _Guard:
     """Copies of the parameters now and then, for the case that a later step leaves none that are finite."""
 
-    def __init__(self, parameters: Any, optimizer: Optimizer, trainer: Trainer) -> None:
-        self.parameters, self.optimizer, self.trainer = parameters, optimizer, trainer
-        self.copy: tuple[int, int, Array, list[Array]] | None = None
+    def __init__(self, trainer: Trainer, optimizer: Optimizer) -> None:
+        self.trainer, self.optimizer = trainer, optimizer
+        self.copy: tuple[int, int, Array, list[Array] | None] | None = None
         self.taken, self.cost = -math.inf, 0.0
 
     def before_chunk(self) -> None:
@@ -341,28 +354,31 @@ class _Guard:
         now = time.perf_counter()
         if now - self.taken < self.cost / _SNAPSHOT_SHARE:
             return
-        flat, state = self.parameters.flat, self.parameters.state
-        if not np.isfinite(flat).all():
+        flat, state = self.trainer.flat, self.trainer.state
+        if not all_finite(flat):
             return
-        self.copy = self.trainer.step, self.optimizer.step, flat.copy(), [s.copy() for s in state]
+        # Before an optimiser's first step its state is zero.
+        kept = [s.copy() for s in state] if self.optimizer.step else None
+        self.copy = self.trainer.step, self.optimizer.step, flat.copy(), kept
         self.taken = time.perf_counter()
         self.cost = self.taken - now
 
     def restore(self) -> None:
         """Go back to finite parameters: run again from the copy to the step before the bad one."""
-        if np.isfinite(self.parameters.flat).all() or self.copy is None:
+        trainer = self.trainer
+        if all_finite(trainer.flat) or self.copy is None:
             return
-        bad = self.trainer.step
+        bad = trainer.step
         for upto in (bad - 1, self.copy[0]):
             step, optimizer_step, flat, state = self.copy
-            self.parameters.flat[...] = flat
-            for ours, kept in zip(self.parameters.state, state, strict=True):
-                ours[...] = kept
-            self.trainer.step, self.optimizer.step = step, optimizer_step
-            self.trainer.tally.fill(0.0)
+            trainer.flat[...] = flat
+            for place, ours in enumerate(trainer.state):
+                ours[...] = 0.0 if state is None else state[place]
+            trainer.step, self.optimizer.step = step, optimizer_step
+            trainer.tally.fill(0.0)
             if upto > step:
-                self.trainer.run(upto - step)
-            if np.isfinite(self.parameters.flat).all():
+                trainer.run(upto - step)
+            if all_finite(trainer.flat):
                 return
 
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from fastnn import threads
 from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
-from fastnn.engine import Operation, Parameters, Plan, Trainer, aligned, work_of
+from fastnn.engine import Operation, Parameters, Plan, aligned, work_of
 from fastnn.fitting import CHUNK_SECONDS, note_epochs
 from fastnn.history import DivergenceWarning, History
 from fastnn.kernels import many, sync
 from fastnn.losses import Loss, SoftmaxCrossEntropy
 from fastnn.model import Sequential
 from fastnn.optimizers import Adam, Optimizer
+from fastnn.trainer import Trainer
 
 __all__ = ["fit_many"]
 
@@ -129,8 +130,8 @@ class _Run:
         """Lay the networks' arrays side by side."""
         n, dtype = len(self.networks), self.inputs[0].dtype
         size, slots = Plan(self.lowered[0], 1, dtype).n_params, self.optimizers[0].n_slots
-        self.params = aligned(n * size, dtype, 0.0).reshape(n, size)
-        self.state = [aligned(n * size * (i < slots), dtype, 0.0).reshape(n, -1) for i in range(3)]
+        self.params = aligned(n * size, dtype, True).reshape(n, size)
+        self.state = [aligned(n * size * (i < slots), dtype, True).reshape(n, -1) for i in range(3)]
         self.trainers = []
         for i, (model, operations) in enumerate(zip(self.networks, self.lowered, strict=True)):
             x, (labels, targets) = self.inputs[i], self.prepared[i]
@@ -186,7 +187,7 @@ class _Run:
         turn.fill(0)
         batch = max(trainer.losses.size for trainer in trainers)
         size = max(trainer.work_size for trainer in trainers)
-        room = aligned(workers * size, dtype, 0.0).reshape(workers, size)
+        room = aligned(workers * size, dtype, True).reshape(workers, size)
         sums = np.empty((2, workers, batch), dtype)
         threads.call(
             many.run_many, workers, self.X, self.labels, self.targets, self.bounds, self.orders, self.params,

@@ -9,11 +9,12 @@ import numpy as np
 
 from fastnn import threads
 from fastnn.arrays import as_inputs, check_choice, check_number, check_positive_int, check_seed
-from fastnn.engine import Plan, aligned, is_narrow
+from fastnn.engine import Plan, aligned
 from fastnn.fitting import CHUNK_SECONDS
 from fastnn.kernels import losses, search
 from fastnn.losses import Loss, SoftmaxCrossEntropy
 from fastnn.model import Sequential
+from fastnn.trainer import is_narrow
 
 __all__ = ["SearchResult", "random_search"]
 
@@ -120,8 +121,8 @@ def random_search(
         state[0] = losses.sum_rows(values, rows) / rows + sum(layer.penalty() for layer in model.layers)
         accuracy = losses.sum_rows(hits, rows) / rows
     best = parameters.flat
-    trial = aligned(best.size + 64, dtype, 0.0)
-    work, row_loss, hits = aligned(size, dtype, 0.0), np.empty(rows, dtype), np.empty(rows, dtype)
+    trial = aligned(best.size + 64, dtype, True)
+    work, row_loss, hits = aligned(size, dtype, True), np.empty(rows, dtype), np.empty(rows, dtype)
     done, chunk = 0, 64
     while done < iterations:
         count = min(chunk, iterations - done)

@@ -444,21 +444,6 @@ root_estimate = _estimate(
 
 
 @intrinsic
-def prefetch(typingctx, array, offset):
-    """Ask for the cache line of `array[offset]` in the second-level cache; no fault if there is none."""
-
-    def codegen(context, builder, sig, args):
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
-        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
-        i32 = ir.IntType(32)
-        fn = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, i32, i32, i32])
-        builder.call(fn, [pointer, ir.Constant(i32, 0), ir.Constant(i32, 2), ir.Constant(i32, 1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), codegen
-
-
-@intrinsic
 def select(typingctx, mask, a, b):
     """Return `a` where the mask is set and `b` elsewhere."""
 
@@ -679,11 +664,12 @@ def _relu(builder, value, zero):
     return builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
 
 
-def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish):
+def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=None):
     """Emit one tile: `rows` × `vectors` accumulators held in registers over the whole reduction.
 
     `a` is (pointer, row stride, step stride, steps), `b` (pointer, step stride), `c` (pointer, row stride),
-    `start` (how, vector pointer), `finish` (how, pointer to the array whose sign decides).
+    `start` (how, vector pointer), `finish` (how, pointer to the array whose sign decides). `ask`, if there is one,
+    is (pointers, row stride): of each array a block as large as the tile is prefetched meanwhile.
     """
     zero = ir.Constant(vty, None)
     i64 = ir.IntType(64)
@@ -702,6 +688,7 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish):
         return builder.gep(pointer, [builder.mul(stride, ir.Constant(i64, r))])
 
     cells = [[cgutils.alloca_once(builder, vty) for _ in range(vectors)] for _ in range(rows)]
+    asked = _asker(builder, vty, rows, vectors, a[3], *ask) if ask else None
     starts = [builder.append_basic_block(f"start{i}") for i in range(3)]
     loop, body, done = (builder.append_basic_block(n) for n in ("reduce", "step", "reduced"))
     switch = builder.switch(start[0], starts[0])
@@ -726,15 +713,18 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish):
     builder.cbranch(builder.icmp_signed("<", k, a[3]), body, done)
 
     builder.position_at_end(body)
+    if asked:
+        asked(k)
+    turn_end = builder.block
     line = [read(pb, v) for v in range(vectors)]
     for r in range(rows):
         factor = _splat(builder, builder.load(row(pa, a[1], r)), vty.count)
         for v in range(vectors):
             total = _call(builder, "llvm.fma", vty, factor, line[v], builder.load(cells[r][v]))
             builder.store(total, cells[r][v])
-    k.add_incoming(builder.add(k, one), body)
-    pa.add_incoming(builder.gep(pa, [a[2]]), body)
-    pb.add_incoming(builder.gep(pb, [b[1]]), body)
+    k.add_incoming(builder.add(k, one), turn_end)
+    pa.add_incoming(builder.gep(pa, [a[2]]), turn_end)
+    pb.add_incoming(builder.gep(pb, [b[1]]), turn_end)
     builder.branch(loop)
 
     builder.position_at_end(done)
@@ -761,6 +751,49 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish):
                     _masked_store(builder, value, pointer, masks[v])
         builder.branch(out)
     builder.position_at_end(out)
+
+
+def _prefetch(builder, pointer):
+    """Ask for a line, to be written, in the second-level cache; no fault if none is there.
+
+    Asked for reading only, a line that another core has read would be waited for again when it is written.
+    """
+    pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    i32 = ir.IntType(32)
+    fn = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, i32, i32, i32])
+    builder.call(fn, [pointer, ir.Constant(i32, 1), ir.Constant(i32, 2), ir.Constant(i32, 1)])
+
+
+def _asker(builder, vty, rows, vectors, steps, pointers, stride):
+    """Return what emits, within a step of a tile, the prefetch of one line of each array every few steps.
+
+    All of them at once would fill the queue of outstanding misses, and the tile's own loads would wait behind.
+    """
+    i64 = ir.IntType(64)
+    size = _bytes(vty.element)
+    per_row = max(1, vectors * vty.count * size // 64)
+    lines = ir.Constant(i64, rows * per_row)
+    one, none = ir.Constant(i64, 1), ir.Constant(i64, 0)
+    gap = builder.sdiv(steps, lines)
+    gap = builder.select(builder.icmp_signed("<", gap, one), one, gap)
+    number, due = (cgutils.alloca_once(builder, i64) for _ in range(2))
+    builder.store(none, number)
+    builder.store(none, due)
+
+    def emit(k):
+        with builder.if_then(builder.icmp_signed("==", k, builder.load(due))):
+            line = builder.load(number)
+            row, column = builder.sdiv(line, ir.Constant(i64, per_row)), builder.srem(line, ir.Constant(i64, per_row))
+            at = builder.add(builder.mul(row, stride), builder.mul(column, ir.Constant(i64, 64 // size)))
+            for pointer in pointers:
+                _prefetch(builder, builder.gep(pointer, [at]))
+            line = builder.add(line, one)
+            builder.store(line, number)
+            # After the last line no step is due any more.
+            later = builder.add(k, gap)
+            builder.store(builder.select(builder.icmp_signed("<", line, lines), later, steps), due)
+
+    return emit
 
 
 @intrinsic
@@ -818,6 +851,29 @@ def tile(
     i = types.intp
     sig = types.void(a, i, i, i, b, i, i, c, i, i, i, i, i, i, start_vector, i, i, sign, i)
     return sig, codegen
+
+
+@intrinsic
+def tile_asking(typingctx, a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, steps, p, p_at, s1, s2, p_row):
+    """Compute a whole tile as `tile` does, from zero, and prefetch a tile of `p`, `s1` and `s2` on the way.
+
+    These lie at `p_at + i * p_row + j` in each of the three.
+    """
+    vec = _like(c)
+
+    def codegen(context, builder, sig, args):
+        vty = context.get_value_type(vec)
+        at = [_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (0, 4, 7)]
+        asked = [_pointer(context, builder, sig.args[i], args[i], args[12]) for i in (11, 13, 14)]
+        which = ir.Constant(ir.IntType(64), 0)
+        _tile_body(
+            builder, vty, TILE_ROWS, TILE_VECTORS, [None] * TILE_VECTORS, (at[0], args[2], args[3], args[10]),
+            (at[1], args[6]), (at[2], args[9]), (which, at[2]), (which, at[2]), (asked, args[15]),
+        )  # fmt: skip
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(a, i, i, i, b, i, i, c, i, i, i, p, i, s1, s2, i), codegen
 
 
 # --- two narrow layers at once ------------------------------------------------------------------------------------

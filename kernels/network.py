@@ -5,10 +5,10 @@ the plan names. No code is compiled for an architecture.
 """
 
 from ._compile import kernel
-from ._simd import TILE_ROWS, TILE_VECTORS, itemsize, lanes, load_n, prefetch, store_n
+from ._simd import TILE_ROWS, TILE_VECTORS, lanes, load_n, store_n
 from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
 from .dropout import dropout_part
-from .gemm import LINEAR, column_sums, forward_part, gradient_block, inputs_part, parts
+from .gemm import LINEAR, column_sums, forward_panels, forward_part, gradient_block, inputs_part
 from .optim import update_block
 from .penalties import add_gradient_block, block_value
 from .split import share
@@ -17,8 +17,9 @@ from .split import share
 DENSE, ACTIVATION, DROPOUT, SOFTMAX = 0, 1, 2, 3
 # Columns of the plan. `OUT` is the operation's output and `GRAD` the gradient of it (for a dense layer with an
 # activation: of what goes into the activation), both with rows `LD` apart. The input is the row above's output.
-KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM, SEED = range(11)
-COLUMNS = 11
+# `PANELS` is 1 where the weights lie as `panels.rearrange` lays them out.
+KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM, SEED, PANELS = range(12)
+COLUMNS = 12
 # Columns of the table of factors, one row per operation.
 WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
@@ -42,6 +43,12 @@ def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, st
     """Run operation `o` forward on `m` rows of `x`, a worker's part."""
     kind, n = plan[o, KIND], plan[o, N_OUT]
     out, ld = base + plan[o, OUT], plan[o, LD]
+    if kind == DENSE and plan[o, PANELS] != 0:
+        forward_panels(
+            x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld,
+            m, plan[o, N_IN], n, plan[o, ACTIVATE], worker, n_workers,
+        )  # fmt: skip
+        return
     if kind == DENSE:
         forward_part(
             x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld,
@@ -97,19 +104,6 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
 
 
 @kernel
-def fetch_block(p, s1, s2, at, n, rows, columns):
-    """Ask for a block of parameters and their state while its gradient is computed, so that the update finds them."""
-    line = 64 // itemsize(p)
-    for i in range(rows):
-        for j in range(0, columns, line):
-            prefetch(p, at + i * n + j)
-            if s1.size > 0:
-                prefetch(s1, at + i * n + j)
-            if s2.size > 0:
-                prefetch(s2, at + i * n + j)
-
-
-@kernel
 def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h, scratch, s_at, block_at,
           worker, n_workers):  # fmt: skip
     """Update the parameters of dense operation `o`: a worker's part of its gradient, block by block.
@@ -121,32 +115,34 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     w_at, b_at, d, ld = plan[o, WEIGHTS], plan[o, BIASES], plan[o, GRAD], plan[o, LD]
     step = lanes(params)
     width = TILE_VECTORS * step
-    t0, t1, v0, v1, row = parts((k + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step, 1, worker, n_workers)
-    r0, r1 = t0 * TILE_ROWS, min(k, t1 * TILE_ROWS)
-    first, last = v0 * step, min(n, v1 * step)
+    in_panels = plan[o, PANELS] != 0
+    if in_panels:
+        first, last, r0, r1 = share(n, worker, n_workers, width), share(n, worker + 1, n_workers, width), 0, k
+    else:
+        # By rows, which follow each other: of columns, a core's prefetcher takes those that another core writes.
+        first, last, tiles = 0, n, (k + TILE_ROWS - 1) // TILE_ROWS
+        r0, r1 = tiles * worker // n_workers * TILE_ROWS, min(k, tiles * (worker + 1) // n_workers * TILE_ROWS)
     turned = n <= step
     height = width if turned else BLOCK_ROWS
-    # What lies in the second-level cache needs no asking, and a small batch leaves no time for it.
-    ahead = m >= 64 and params.size * itemsize(params) > 1 << 19
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
     for j in range(first, last, width):
         columns = min(width, last - j)
+        row_ld, origin = (columns, w_at + j * k) if in_panels else (n, w_at + j)
         for r in range(r0, r1, height):
-            rows, at = min(height, r1 - r), w_at + r * n + j
+            rows, at = min(height, r1 - r), origin + r * row_ld
             block_ld = n if turned else width
-            if ahead:
-                fetch_block(params, s1, s2, at, n, rows, columns)
             gradient_block(
-                x, x_at + r, x_ld, work, d + j, ld, m, n, rows, columns, scratch, block_at, block_ld, scratch, s_at
-            )
+                x, x_at + r, x_ld, work, d + j, ld, m, n, rows, columns, scratch, block_at, block_ld, scratch, s_at,
+                params, at, row_ld, s1, s2,
+            )  # fmt: skip
             if turned:
                 # All columns are here: the block is one run of consecutive weights.
                 columns, rows, block_ld = rows * n, 1, 0
             if w1 > 0.0 or w2 > 0.0:
-                add_gradient_block(scratch, block_at, block_ld, params, at, n, rows, columns, w1, w2)
-            update_block(kind, params, at, n, scratch, block_at, block_ld, s1, s2, s3, rows, columns, h)
+                add_gradient_block(scratch, block_at, block_ld, params, at, row_ld, rows, columns, w1, w2)
+            update_block(kind, params, at, row_ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, h)
             columns = min(width, last - j)
-        if row == 0:
+        if in_panels or worker == n_workers - 1:
             column_sums(work, d, ld, m, j, j + columns, scratch, block_at - j)
             if b1 > 0.0 or b2 > 0.0:
                 add_gradient_block(scratch, block_at, 0, params, b_at + j, 0, 1, columns, b1, b2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import threads
+from fastnn import threads, trainer
 
 CONFIGURATIONS = 200
 CLASSES = (2, 3, 3, 5, 10, 16, 17, 40)
@@ -61,6 +61,10 @@ def spread(monkeypatch):
 
     monkeypatch.setattr(threads, "workers", workers)
     monkeypatch.setattr(threads, "call", spy)
+    # Panels wherever a layer has two of them: also where they would not pay.
+    monkeypatch.setattr(trainer, "_PANEL_ROWS", 10**6)
+    monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
+    monkeypatch.setattr(trainer, "_PANEL_SPARE", 2.0)
     yield spy
     fnn.set_num_threads(None)
 

@@ -29,6 +29,7 @@ FLOORS = (
     {"_optimizer", "initializers", "regularizers"},
     {"layers", "activations", "losses", "optimizers", "schedules", "metrics", "callbacks", "datasets"},
     {"engine", "io", "_arguments"},
+    {"trainer"},
     {"fitting"},
     {"model"},
     {"plotting", "search", "many"},

@@ -1,0 +1,159 @@
+"""The first layer's weights laid out in panels while training runs: nobody who looks can tell."""
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn import fitting, trainer
+from fastnn.kernels import panels
+
+ROWS, INPUTS, HIDDEN = 40, 30, 256
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch):
+    """Make panels and two workers pay for the smallest networks, and note where they were taken."""
+    taken, lay_out = [], trainer.Trainer.lay_out
+
+    def noted(self, steps):
+        lay_out(self, steps)
+        taken.append(bool(self.plan.table[:, trainer.network.PANELS].any()))
+
+    monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
+    monkeypatch.setattr(trainer.threads, "STEP_WORK", 1.0)
+    monkeypatch.setattr(trainer.Trainer, "lay_out", noted)
+    return taken
+
+
+def data(rows=ROWS):
+    r = np.random.default_rng(0)
+    return r.normal(size=(rows, INPUTS)).astype(np.float32), r.integers(0, 3, rows)
+
+
+def network(**strengths):
+    return fnn.Sequential(fnn.Dense(INPUTS, HIDDEN, **strengths), fnn.ReLU(), fnn.Dense(HIDDEN, 3), seed=1)
+
+
+def train(model, optimizer, threads=2, **more):
+    more = {"epochs": 3, "batch_size": 8, **more}
+    return model.fit(*data(), optimizer=optimizer, n_threads=threads, seed=2, progress=False, **more)
+
+
+def left(model, optimizer):
+    slots = [
+        s for layer in model.layers for name, v in layer.parameters().items() for s in optimizer.slots(layer, name, v)
+    ]
+    return [a.tobytes() for a in (*model.parameters().values(), *slots)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("k", "n"), [(1, 1), (3, 64), (5, 65), (7, 200), (2, 256)])
+def test_rearranging_and_back(k, n, dtype):
+    at, width = 5, panels.panel_width(np.dtype(dtype).itemsize)
+    flat = np.random.default_rng(0).normal(size=at + k * n + 9).astype(dtype)
+    laid, again = np.empty_like(flat), np.empty_like(flat)
+    panels.rearrange(flat, laid, at, k, n, True)
+    weights = flat[at : at + k * n].reshape(k, n)
+    expected = np.concatenate([weights[:, j : j + width].reshape(-1) for j in range(0, n, width)])
+    np.testing.assert_array_equal(laid[at : at + k * n], expected)
+    np.testing.assert_array_equal(laid[:at], flat[:at])
+    np.testing.assert_array_equal(laid[at + k * n :], flat[at + k * n :])
+    panels.rearrange(laid, again, at, k, n, False)
+    np.testing.assert_array_equal(again, flat)
+
+
+@pytest.mark.parametrize(
+    "make", [fnn.Adam, lambda: fnn.SGD(0.1, momentum=0.9), lambda: fnn.Adam(amsgrad=True), fnn.SGD]
+)
+def test_the_bits_are_those_of_one_thread(make, eager):
+    results = []
+    for threads in (1, 2):
+        model, optimizer = network(), make()
+        train(model, optimizer, threads)
+        results.append(left(model, optimizer))
+    assert eager == [False, True]
+    assert results[0] == results[1]
+
+
+def test_a_second_fit_goes_on_from_the_first(eager):
+    apart, whole = (network(), fnn.Adam()), (network(), fnn.Adam())
+    train(*apart, epochs=2)
+    train(*apart, epochs=1, initial_epoch=2)
+    train(*whole, 1, epochs=3)
+    assert eager == [True, True, False]
+    assert left(*apart) == left(*whole)
+
+
+class Meddler(fnn.Callback):
+    """Writes to the weights after each epoch, and notes them."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_epoch_end(self, epoch, logs):
+        weights = self.model.layers[0].weights
+        self.seen.append(weights.tobytes())
+        weights[epoch] *= 0.5
+
+
+def test_callbacks_see_the_weights_and_may_change_them(eager):
+    results = []
+    for threads in (1, 2):
+        model, optimizer, callback = network(), fnn.Adam(), Meddler()
+        train(model, optimizer, threads, callbacks=[callback], validation_data=data(7))
+        results.append((callback.seen, left(model, optimizer)))
+    assert eager == [False, True]
+    assert results[0] == results[1]
+    assert len(set(results[0][0])) == 3
+
+
+class Thrower(fnn.Callback):
+    def on_epoch_end(self, epoch, logs):
+        self.model.layers[0].weights[0] = 7.0
+        raise RuntimeError("enough")
+
+
+def test_what_a_callback_wrote_before_it_raised_stays(eager):
+    model = network()
+    with pytest.raises(RuntimeError, match="enough"):
+        train(model, fnn.Adam(), callbacks=[Thrower()])
+    assert eager == [True]
+    assert (model.layers[0].weights[0] == 7.0).all()
+
+
+def test_an_interrupt_between_chunks_leaves_what_was_learnt(eager, monkeypatch):
+    run, steps = trainer.Trainer.run, []
+
+    def interrupted(self, count):
+        if len(steps) == 10:
+            raise KeyboardInterrupt
+        steps.append(count)
+        return run(self, count)
+
+    expected, optimizer = network(), fnn.Adam()
+    train(expected, optimizer, 1, epochs=2)
+    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(trainer.Trainer, "run", interrupted)
+    model, other = network(), fnn.Adam()
+    with pytest.raises(KeyboardInterrupt):
+        train(model, other, epochs=9)
+    assert set(steps) == {1}
+    assert left(model, other) == left(expected, optimizer)
+
+
+def test_divergence_leaves_finite_weights_in_their_places(eager):
+    results = []
+    for threads in (1, 2):
+        model, optimizer = network(), fnn.SGD(1e30)
+        with pytest.warns(fnn.DivergenceWarning):
+            history = train(model, optimizer, threads, epochs=5)
+        assert all(np.isfinite(value).all() for value in model.parameters().values())
+        results.append((history.diverged_at, left(model, optimizer)))
+    assert eager == [False, True]
+    assert results[0] == results[1]
+
+
+def test_penalties_keep_the_rows(eager):
+    model = network(weight_l2=1e-3)
+    train(model, fnn.Adam())
+    assert eager == [False]
