@@ -134,7 +134,7 @@ class Plan:
         self.labels = self.input + 2 * rows * self.input_ld
         self.targets = self.labels + 2 * (rows + LINE)
         self.scratch = self.targets + 2 * rows * self.targets_ld
-        self.block = (gemm.worker_scratch(depth, itemsize) + LINE) // LINE * LINE
+        self.block = (max(gemm.worker_scratch(depth, itemsize), network.block_size(itemsize)) + LINE) // LINE * LINE
         self.part = 2 * self.block
         # Without the batch itself, which prediction reads where it lies.
         self.forward_scratch, self.forward_part = size, size + self.part
