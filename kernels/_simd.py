@@ -669,7 +669,7 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=N
 
     `a` is (pointer, row stride, step stride, steps), `b` (pointer, step stride), `c` (pointer, row stride),
     `start` (how, vector pointer), `finish` (how, pointer to the array whose sign decides). `ask`, if there is one,
-    is (pointers, row stride): of each array a block as large as the tile is prefetched meanwhile.
+    is (pointers, row stride, lines): what is prefetched meanwhile.
     """
     zero = ir.Constant(vty, None)
     i64 = ir.IntType(64)
@@ -688,7 +688,7 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=N
         return builder.gep(pointer, [builder.mul(stride, ir.Constant(i64, r))])
 
     cells = [[cgutils.alloca_once(builder, vty) for _ in range(vectors)] for _ in range(rows)]
-    asked = _asker(builder, vty, rows, vectors, a[3], *ask) if ask else None
+    asked = _asker(builder, vty, vectors, a[3], *ask) if ask else None
     starts = [builder.append_basic_block(f"start{i}") for i in range(3)]
     loop, body, done = (builder.append_basic_block(n) for n in ("reduce", "step", "reduced"))
     switch = builder.switch(start[0], starts[0])
@@ -753,40 +753,45 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=N
     builder.position_at_end(out)
 
 
-def _prefetch(builder, pointer):
-    """Ask for a line, to be written, in the second-level cache; no fault if none is there.
+def _prefetch(builder, pointer, writes):
+    """Ask for a line in the second-level cache; no fault if none is there.
 
     Asked for reading only, a line that another core has read would be waited for again when it is written.
     """
     pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
     i32 = ir.IntType(32)
     fn = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, i32, i32, i32])
-    builder.call(fn, [pointer, ir.Constant(i32, 1), ir.Constant(i32, 2), ir.Constant(i32, 1)])
+    builder.call(fn, [pointer, ir.Constant(i32, int(writes)), ir.Constant(i32, 2), ir.Constant(i32, 1)])
 
 
-def _asker(builder, vty, rows, vectors, steps, pointers, stride):
-    """Return what emits, within a step of a tile, the prefetch of one line of each array every few steps.
+def _asker(builder, vty, vectors, steps, pointers, row, count):
+    """Return what emits, within a step of a tile, the prefetch of a line of each array every few steps.
 
     All of them at once would fill the queue of outstanding misses, and the tile's own loads would wait behind.
     """
     i64 = ir.IntType(64)
     size = _bytes(vty.element)
-    per_row = max(1, vectors * vty.count * size // 64)
-    lines = ir.Constant(i64, rows * per_row)
+    per_row = ir.Constant(i64, max(1, vectors * vty.count * size // 64))
     one, none = ir.Constant(i64, 1), ir.Constant(i64, 0)
-    gap = builder.sdiv(steps, lines)
+    reads = builder.icmp_signed("<", count, none)
+    lines = builder.select(reads, builder.neg(count), count)
+    gap = builder.sdiv(steps, builder.select(builder.icmp_signed(">", lines, none), lines, one))
     gap = builder.select(builder.icmp_signed("<", gap, one), one, gap)
     number, due = (cgutils.alloca_once(builder, i64) for _ in range(2))
     builder.store(none, number)
-    builder.store(none, due)
+    builder.store(builder.select(builder.icmp_signed(">", lines, none), none, steps), due)
 
     def emit(k):
         with builder.if_then(builder.icmp_signed("==", k, builder.load(due))):
             line = builder.load(number)
-            row, column = builder.sdiv(line, ir.Constant(i64, per_row)), builder.srem(line, ir.Constant(i64, per_row))
-            at = builder.add(builder.mul(row, stride), builder.mul(column, ir.Constant(i64, 64 // size)))
-            for pointer in pointers:
-                _prefetch(builder, builder.gep(pointer, [at]))
+            at = builder.mul(builder.srem(line, per_row), ir.Constant(i64, 64 // size))
+            at = builder.add(builder.mul(builder.sdiv(line, per_row), row), at)
+            with builder.if_else(reads) as (one_array, all_arrays):
+                with one_array:
+                    _prefetch(builder, builder.gep(pointers[0], [at]), False)
+                with all_arrays:
+                    for pointer in pointers:
+                        _prefetch(builder, builder.gep(pointer, [at]), True)
             line = builder.add(line, one)
             builder.store(line, number)
             # After the last line no step is due any more.
@@ -799,7 +804,7 @@ def _asker(builder, vty, rows, vectors, steps, pointers, stride):
 @intrinsic
 def tile(
     typingctx, a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, steps, rows, columns,
-    start, start_vector, start_at, finish, sign, sign_at,
+    start, start_vector, start_at, finish, sign, sign_at, ask, ask_at, ask_s1, ask_s2, ask_row, ask_lines,
 ):  # fmt: skip
     """Compute one tile of a product with its accumulators in registers.
 
@@ -810,6 +815,10 @@ def tile(
     `a_at + i * a_row + k * a_step`, `b` in vectors at `b_at + k * b_step + j`, `c` written at
     `c_at + i * c_row + j`. `start` is ZERO, FROM_VECTOR (`start_vector[start_at + j]`) or FROM_OUTPUT; `finish` is
     KEEP, RELU or WHERE_POSITIVE (zero where `sign[sign_at + i * c_row + j]` is not positive).
+
+    A whole tile prefetches on its way `ask_lines` cache lines of each of `ask`, `ask_s1` and `ask_s2`, to be written:
+    rows `ask_row` apart, from `ask_at` on, a panel's columns of each. Where the number is negative, these are lines of
+    `ask` alone, to be read.
     """
     vec = _like(c)
 
@@ -818,6 +827,7 @@ def tile(
         at = [_pointer(context, builder, sig.args[i], args[i], args[j]) for i, j in ((0, 1), (4, 5), (7, 8))]
         begin = _pointer(context, builder, sig.args[14], args[14], args[15])
         signs = _pointer(context, builder, sig.args[17], args[17], args[18])
+        asked = [_pointer(context, builder, sig.args[i], args[i], args[20]) for i in (19, 21, 22)]
         count, columns_ = args[11], args[12]
         i64 = ir.IntType(64)
         full = ir.Constant(i64, TILE_VECTORS * vec.lanes)
@@ -843,37 +853,17 @@ def tile(
                 _tile_body(
                     builder, vty, r, vectors, masks, (at[0], args[2], args[3], args[10]), (at[1], args[6]),
                     (at[2], args[9]), (args[13], begin), (args[16], signs),
+                    (asked, args[23], args[24]) if r == TILE_ROWS and v > TILE_VECTORS else None,
                 )  # fmt: skip
                 builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
     i = types.intp
-    sig = types.void(a, i, i, i, b, i, i, c, i, i, i, i, i, i, start_vector, i, i, sign, i)
+    sig = types.void(
+        a, i, i, i, b, i, i, c, i, i, i, i, i, i, start_vector, i, i, sign, i, ask, i, ask_s1, ask_s2, i, i
+    )  # fmt: skip
     return sig, codegen
-
-
-@intrinsic
-def tile_asking(typingctx, a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, steps, p, p_at, s1, s2, p_row):
-    """Compute a whole tile as `tile` does, from zero, and prefetch a tile of `p`, `s1` and `s2` on the way.
-
-    These lie at `p_at + i * p_row + j` in each of the three.
-    """
-    vec = _like(c)
-
-    def codegen(context, builder, sig, args):
-        vty = context.get_value_type(vec)
-        at = [_pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (0, 4, 7)]
-        asked = [_pointer(context, builder, sig.args[i], args[i], args[12]) for i in (11, 13, 14)]
-        which = ir.Constant(ir.IntType(64), 0)
-        _tile_body(
-            builder, vty, TILE_ROWS, TILE_VECTORS, [None] * TILE_VECTORS, (at[0], args[2], args[3], args[10]),
-            (at[1], args[6]), (at[2], args[9]), (which, at[2]), (which, at[2]), (asked, args[15]),
-        )  # fmt: skip
-        return context.get_dummy_value()
-
-    i = types.intp
-    return types.void(a, i, i, i, b, i, i, c, i, i, i, p, i, s1, s2, i), codegen
 
 
 # --- two narrow layers at once ------------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ from ._simd import (
     store,
     store_n,
     tile,
-    tile_asking,
     transpose,
 )
 from ._simd import (
@@ -91,30 +90,51 @@ def parts(row_tiles, vectors, extra, worker, n_workers):
     return row_tiles * i // rows, row_tiles * (i + 1) // rows, v0, v1, i
 
 
-@primitive("piipipiiiiipip")
-def panel(
-    a, a_row, a_step, b, b_step, c, c_row, m, steps, columns, start, start_vector, finish, sign
+@primitive("piipipiiiiipippppiii")
+def panel_asking(
+    a, a_row, a_step, b, b_step, c, c_row, m, steps, columns, start, start_vector, finish, sign,
+    ask, s1, s2, ask_row, ask_lines, ask_step,
 ):  # fmt: skip
     """Run the register tile down `m` rows of one panel of columns; arguments as `_simd.tile`.
 
-    Called with an offset behind each array.
+    What a tile asks for lies `ask_step` behind what the one before asked for. Called with an offset behind each array.
     """
     for r in range(0, m, TILE_ROWS):
         tile(
             a, r * a_row, a_row, a_step, b, 0, b_step, c, r * c_row, c_row, steps,
             min(TILE_ROWS, m - r), columns, start, start_vector, 0, finish, sign, r * c_row,
+            ask, r // TILE_ROWS * ask_step, s1, s2, ask_row, ask_lines,
         )  # fmt: skip
 
 
-@primitive("piipipiiipppi")
-def panel_asking(a, a_row, a_step, b, b_step, c, c_row, tiles, steps, p, s1, s2, p_row):
-    """Run `tiles` whole tiles down a panel, from zero, each prefetching a tile of `p`, `s1` and `s2` meanwhile.
+@kernel
+def panel(
+    a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
+    finish, sign, sign_at,
+):  # fmt: skip
+    """Run the register tile down a panel, and ask for nothing."""
+    panel_asking(
+        a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
+        finish, sign, sign_at, c, c_at, c, c_at, c, c_at, 0, 0, 0,
+    )  # fmt: skip
 
-    Rows of these are `p_row` apart. Called with an offset behind each array.
+
+@kernel
+def panel_fetching(
+    a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
+    finish, sign, sign_at, w, w_at, w_row, w_rows,
+):  # fmt: skip
+    """Run the register tile down a panel, and ask for the `w_rows` rows at `w[w_at]` that are to be copied next.
+
+    Read where they lie, far from each other or from the last level, they would cost a twentieth of the product.
     """
-    for t in range(tiles):
-        r = t * TILE_ROWS
-        tile_asking(a, r * a_row, a_row, a_step, b, 0, b_step, c, r * c_row, c_row, steps, p, r * p_row, s1, s2, p_row)
+    tiles = max(1, m // TILE_ROWS)
+    rows = (w_rows + tiles - 1) // tiles
+    lines = TILE_VECTORS * lanes(c) * itemsize(c) // 64
+    panel_asking(
+        a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
+        finish, sign, sign_at, w, w_at, w, w_at, w, w_at, w_row, -rows * lines, rows * w_row,
+    )  # fmt: skip
 
 
 @kernel
@@ -241,13 +261,15 @@ def forward_part(
             activate_block(y, y_at + r0 * y_ld, y_ld, r1 - r0, n, activation)
         return
     finish = _RELU if activation == RELU else KEEP
-    for j in range(v0 * step, min(n, v1 * step), width):
-        columns = min(width, min(n, v1 * step) - j)
+    end = min(n, v1 * step)
+    for j in range(v0 * step, end, width):
+        columns = min(width, end - j)
         if packs:
             copy_panel(w, w_at + j, n, k, columns, scratch, s_at)
-            panel(
+            panel_fetching(
                 x, x_at + r0 * x_ld, x_ld, 1, scratch, s_at, width, y, y_at + r0 * y_ld + j, y_ld,
                 r1 - r0, k, columns, FROM_VECTOR, b, b_at + j, finish, y, 0,
+                w, w_at + j + width, n, k if j + width < end else 0,
             )  # fmt: skip
         else:
             panel(
@@ -333,23 +355,22 @@ def gradient_block(
     step = lanes(out)
     width = TILE_VECTORS * step
     if n > step or rows < step:
-        tiles = rows // TILE_ROWS if p_ld > 0 and columns >= width else 0
-        if tiles > 0:
-            if s2.size > 0:
-                panel_asking(
-                    x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, tiles, m, p, p_at, s1, p_at, s2, p_at, p_ld
-                )
-            elif s1.size > 0:
-                panel_asking(
-                    x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, tiles, m, p, p_at, s1, p_at, p, p_at, p_ld
-                )
-            else:
-                panel_asking(x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, tiles, m, p, p_at, p, p_at, p, p_at, p_ld)
-        done = tiles * TILE_ROWS
-        if done < rows:
-            panel(
-                x, x_at + done, 1, x_ld, dz, dz_at, dz_ld, out, at + done * ld, ld, rows - done, m, columns,
-                ZERO, out, 0, KEEP, out, 0,
+        lines = width * itemsize(out) // 64 * TILE_ROWS if p_ld > 0 else 0
+        # State that is not there: the parameters stand for it.
+        if s2.size > 0:
+            panel_asking(
+                x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
+                p, p_at, s1, p_at, s2, p_at, p_ld, lines, TILE_ROWS * p_ld,
+            )  # fmt: skip
+        elif s1.size > 0:
+            panel_asking(
+                x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
+                p, p_at, s1, p_at, p, p_at, p_ld, lines, TILE_ROWS * p_ld,
+            )  # fmt: skip
+        else:
+            panel_asking(
+                x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
+                p, p_at, p, p_at, p, p_at, p_ld, lines, TILE_ROWS * p_ld,
             )  # fmt: skip
         return
     for i in range(0, rows, width):
