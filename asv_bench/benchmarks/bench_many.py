@@ -5,7 +5,7 @@ import statistics
 from .common import keep_to_cores, needs
 
 # Steps of a run, whole epochs: a few hundredths of a second for `fit_many`.
-STEPS = {"spiral-adam": 100, "digits": 20}
+STEPS = {"spiral-adam": 100, "digits": 40}
 
 
 def way(name, case, threads):
@@ -34,7 +34,7 @@ class Networks:
         self.networks = NETWORKS
 
     def track_step(self, case, name):
-        seconds = min(self.way.run(STEPS[case])[0] for _ in range(5))
+        seconds = min(self.way.run(STEPS[case])[0] for _ in range(3))
         return 1e6 * seconds / (STEPS[case] * self.networks)
 
     track_step.unit = "µs a network and step"

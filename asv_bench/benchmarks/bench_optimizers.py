@@ -1,5 +1,6 @@
 """One update of all parameters: on one thread beside NumPy, and of ten million beside PyTorch and the memory."""
 
+import statistics
 import time
 
 import numpy as np
@@ -38,15 +39,17 @@ class Adam:
     def track_share_of_bandwidth(self, library, threads):
         from fastnn.kernels.peak import triad_bandwidth
 
-        took = []
-        for _ in range(7):
-            began = time.perf_counter()
-            self.run()
-            took.append(time.perf_counter() - began)
-        # Parameters, gradients and both means are read, and all but the gradients written. Bytes are counted as
-        # `triad_bandwidth` counts them, but its array that is only written may be read by the hardware too, which
-        # nothing here is: the share can exceed 1.
-        return 7 * 4 * MANY / min(took) / 1e9 / triad_bandwidth(threads)
+        shares = []
+        for _ in range(3):
+            took = []
+            for _ in range(5):
+                began = time.perf_counter()
+                self.run()
+                took.append(time.perf_counter() - began)
+            # Parameters, gradients and both means are read, and all but the gradients written.
+            shares.append(7 * 4 * MANY / min(took) / 1e9 / triad_bandwidth(threads))
+        # Can exceed 1: the triad only writes one of its arrays, which the hardware reads all the same, uncounted.
+        return statistics.median(shares)
 
     track_share_of_bandwidth.unit = "share"
 
