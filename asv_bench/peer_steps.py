@@ -419,11 +419,15 @@ class Jax(Peer):
             shape = (self.case.batches, self.case.batch)
             x, y = x.reshape(*shape, -1), y.reshape(shape)
         self.data = (x, y)
-        step = partial(_jax_step, self.case.optimiser, self.case.rate)
+        step = self.make_step()
         self.scan = jax.jit(
             lambda state, order, x, y: jax.lax.scan(lambda s, i: step(s, x[i], y[i]), state, order),
             donate_argnums=0,
         )
+
+    def make_step(self):
+        """The step as a function of (state, x, y)."""
+        return partial(_jax_step, self.case.optimiser, self.case.rate)
 
     def reset(self):
         numpy = self.jax.numpy

@@ -12,14 +12,15 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "asv_bench" / "benchmarks"
 # One that is renamed by mistake, so that asv no longer sees it, is missed here.
 COUNTS = {
     "bench_elementwise": 4,
-    "bench_losses": 2,
+    "bench_losses": 3,
+    "bench_many": 2,
     "bench_memory": 1,
-    "bench_optimizers": 1,
+    "bench_optimizers": 3,
     "bench_products": 3,
     "bench_random": 3,
     "bench_nnfs": 3,
-    "bench_start": 3,
-    "bench_training": 5,
+    "bench_start": 4,
+    "bench_training": 4,
 }
 CASES = ["spiral-sgd", "spiral-adam", "digits", "mnist-s", "mnist-m", "mnist-l", "higgs"]
 COLLECT = """

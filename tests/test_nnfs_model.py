@@ -128,6 +128,65 @@ def test_the_format_to_the_letter():
     assert printed(model.train, X, y, epochs=1, batch_size=10, print_every=7).count("step:") == 4
 
 
+def train_as_in_chapter_18(model, X, y, *, epochs, print_every, validation_data=None):
+    """`Model.train` of that chapter, for the classes in NumPy."""
+    model.accuracy.init(y)
+    for epoch in range(1, epochs + 1):
+        model.loss.new_pass()
+        model.accuracy.new_pass()
+        output = model.forward(X, True)
+        data_loss, reg_loss = model.loss.calculate(output, y, include_regularization=True)
+        accuracy = model.accuracy.calculate(model.layers[-1].predictions(output), y)
+        model.backward(output, y)
+        model.optimizer.pre_update_params()
+        for layer in model.trainable_layers:
+            model.optimizer.update_params(layer)
+        model.optimizer.post_update_params()
+        if not epoch % print_every:
+            print(
+                f"epoch: {epoch}, acc: {accuracy:.3f}, loss: {data_loss + reg_loss:.3f} "
+                f"(data_loss: {data_loss:.3f}, reg_loss: {reg_loss:.3f}), lr: {model.optimizer.current_learning_rate}"
+            )
+    if validation_data is not None:
+        model.evaluate(*validation_data)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("relu", [None, OwnReLU])
+def test_the_lines_of_chapter_18(stage, relu):
+    """The penalty is large and grows with each step, so that one taken a step late shows."""
+    texts = []
+    for module in (book, numpy_classes):
+        X, y = data(stage)
+        held = {"epochs": 25, "print_every": 10, "validation_data": (X[::3].copy(), y[::3].copy())}
+        model = network(module, stage, l2=5.0, relu=relu if module is book else None)
+        model.layers[0].weights *= 10
+        if module is book:
+            texts.append(printed(model.train, X, y, **held, epoch_lines=True))
+            assert model.compiled is (relu is None)
+        else:
+            texts.append(printed(train_as_in_chapter_18, model, X, y, **held))
+    ours, theirs = texts
+    assert re.sub(r"\d+\.\d{3}\b", "#", ours) == re.sub(r"\d+\.\d{3}\b", "#", theirs)
+    assert [line.split(",")[0] for line in ours.splitlines()] == ["epoch: 10", "epoch: 20", "validation"]
+    np.testing.assert_allclose(figures(ours), figures(theirs), atol=0.0011)
+
+
+@pytest.mark.parametrize("relu", [None, OwnReLU])
+def test_epoch_lines_with_batches_and_without_printing(relu):
+    X, y = data("classes")
+    model, epochs = network(book, "classes", relu=relu), []
+    note = lambda model, epoch, logs: epochs.append((epoch, logs))  # noqa: E731
+    text = printed(model.train, X, y, epochs=4, batch_size=50, print_every=2, epoch_lines=True, callback=note,
+                   validation_data=(X, y))  # fmt: skip
+    assert [epoch for epoch, _ in epochs] == [1, 2, 3, 4] and "validation_loss" not in epochs[-1][1]
+    # The means of the epoch, as they are told to callbacks.
+    seen = [line for line in text.splitlines() if line.startswith("epoch")]
+    assert [f"acc: {logs['accuracy']:.3f}" in seen[k] for k, (_, logs) in enumerate(epochs[1::2])] == [True, True]
+    assert len(seen) == 2 and text.splitlines()[-1].startswith("validation, acc: ")
+    assert printed(model.train, X, y, epochs=2, print_every=None, epoch_lines=True, validation_data=(X, y)) == ""
+
+
 def test_losses_follow_numpy():
     """1e-9 over the first 100 epochs in float64, 1e-4 over the first 50 in float32."""
     for dtype, epochs, tolerance in ((np.float64, 100, 1e-9), (np.float32, 50, 1e-4)):
@@ -403,6 +462,7 @@ WRONG = [
     (lambda: _classes().train(np.ones((2, 2)), [0, 1], epochs=0), ValueError, "epochs"),
     (lambda: _classes().train(np.ones((2, 2)), [0, 1], batch_size=0), ValueError, "batch_size"),
     (lambda: _classes().train(np.ones((2, 2)), [0, 1], print_every=0), ValueError, "print_every"),
+    (lambda: _classes().train(np.ones((2, 2)), [0, 1], epoch_lines=18), TypeError, "epoch_lines"),
     (lambda: _classes().train(np.ones((2, 2)), [0, 1], validation_data=(1, 2, 3)), ValueError, "validation_data"),
     (lambda: _classes().train(np.ones((2, 5)), [0, 1]), ValueError, "columns"),
     (lambda: network(book, "binary").train(np.ones((2, 2)), [0, 1]), ValueError, r"reshape\(-1, 1\)"),

@@ -1,4 +1,4 @@
-"""Same bits for any number of threads, compiled and layer by layer; a row's prediction stands alone."""
+"""Same bits for any number of threads, compiled, layer by layer and many at once; a row's prediction stands alone."""
 
 import itertools
 from functools import partial
@@ -129,30 +129,44 @@ class Configuration:
         mixed = np.where(r.random((self.rows, 1)) < 0.3, one_hot, likely)
         self.y = (labels, one_hot, mixed, labels, likely, r.normal(size=(self.rows, width)))[kind]
 
-    def model(self):
-        return fnn.Sequential(*(make() for make in self.makers), seed=3)
+    def model(self, twin=0):
+        return fnn.Sequential(*(make() for make in self.makers), seed=3 + twin)
 
-    def fit(self, callbacks=(), n_threads=None):
-        """Return all that a training leaves behind, as bytes and numbers."""
-        model, optimizer = self.model(), self.optimizer(self.rate)
+    def fit(self, callbacks=(), n_threads=None, twin=0):
+        """Return all that a training leaves behind, as bytes and numbers; a twin differs by its seeds."""
+        model, optimizer = self.model(twin), self.optimizer(self.rate)
         history = model.fit(
             self.X, self.y, loss=self.loss(), optimizer=optimizer, epochs=self.epochs, batch_size=self.batch,
-            shuffle=self.shuffle, seed=self.seed, callbacks=callbacks, n_threads=n_threads,
+            shuffle=self.shuffle, seed=self.seed + twin, callbacks=callbacks, n_threads=n_threads,
         )  # fmt: skip
+        return self.left(model, optimizer, history), history
+
+    def fit_twins(self, count, n_threads):
+        """Train twins side by side and return what each leaves behind."""
+        models = [self.model(twin) for twin in range(count)]
+        optimizers = [self.optimizer(self.rate) for _ in range(count)]
+        histories = fnn.fit_many(
+            models, self.X, self.y, loss=self.loss(), optimizer=optimizers, epochs=self.epochs,
+            batch_size=self.batch, shuffle=self.shuffle, seeds=[self.seed + twin for twin in range(count)],
+            n_threads=n_threads,
+        )  # fmt: skip
+        return [self.left(*one) for one in zip(models, optimizers, histories, strict=True)]
+
+    @staticmethod
+    def left(model, optimizer, history):
         state = [
             slot.tobytes()
             for layer in model.layers
             for name, value in layer.parameters().items()
             for slot in optimizer.slots(layer, name, value)
         ]
-        left = {
+        return {
             "weights": {name: value.tobytes() for name, value in model.parameters().items()},
             "dtypes": {value.dtype for value in model.parameters().values()},
             "state": state,
             "history": {name: np.array(curve).tobytes() for name, curve in history.items()},
             "steps": (history.steps, optimizer.step, history.diverged_at),
         }
-        return left, history
 
     def __repr__(self):
         how = f"rows={self.rows} batch={self.batch} shuffle={self.shuffle}"
@@ -183,6 +197,19 @@ def test_same_bits_for_any_threads_and_either_path(number, spread):
     assert not {name for name, _ in spread.seen} & {"run_chunk", "run_narrow"}
     assert spread.most("dense_forward") == 1 + number % 4
     assert not differences(wanted, got), ("layer by layer", job)
+
+
+@pytest.mark.parametrize("number", range(CONFIGURATIONS))
+def test_same_bits_many_at_once(number, spread):
+    job = Configuration(number)
+    alone = [job.fit(n_threads=1, twin=twin)[0] for twin in range(2)]
+    assert alone[0]["weights"] != alone[1]["weights"]
+    for n_threads in (1, 2):
+        spread.seen.clear()
+        together = job.fit_twins(2, n_threads)
+        assert spread.most("run_many") == n_threads and not spread.most("run_chunk")
+        for twin in range(2):
+            assert not differences(alone[twin], together[twin]), (n_threads, twin, job)
 
 
 def test_the_configurations_cover_what_they_should():

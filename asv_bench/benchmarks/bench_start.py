@@ -1,5 +1,7 @@
 """How long a process takes to begin: each run is a new interpreter, its own start not counted."""
 
+from .common import needs
+
 _FIT = """
 import fastnn as fnn
 X, y = fnn.datasets.spiral_data(100, 3, seed=0)
@@ -16,6 +18,20 @@ class Import:
 
     def timeraw_fastnn(self):
         return "import fastnn"
+
+
+class ImportPeer:
+    """What a process pays for other libraries before anything is trained; beside `FirstFit`."""
+
+    number, repeat = 1, 5
+    params = (["torch", "jax.numpy"],)
+    param_names = ["library"]
+
+    def setup(self, library):
+        needs(library.partition(".")[0])
+
+    def timeraw_import(self, library):
+        return f"import {library}"
 
 
 class FirstFit:

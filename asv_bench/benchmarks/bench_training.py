@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from .common import LIBRARIES, limit_threads
+from .common import LIBRARIES, limit_threads, needs
 
 # The cases that `peers.py` measures beside other libraries, with steps that take NumPy about 50 ms.
 STEPS = {
@@ -78,56 +78,82 @@ class LayerByLayer:
 
 
 class Predict:
-    """784-128-10, called from Python."""
+    """784-128-10, called from Python, on two threads where there are two."""
 
-    params = ([1, 10_000], LIBRARIES)
+    params = ([1, 10_000], [*LIBRARIES, "torch", "onnxruntime"])
     param_names = ["rows", "library"]
 
     def setup(self, rows, library):
+        needs(library)
+        threads = min(2, os.cpu_count() or 1)
+        limit_threads(threads)
         random = np.random.default_rng(0)
-        X = random.normal(size=(rows, 784)).astype(np.float32)
-        if library == "numpy":
-            w1, b1, w2, b2 = (
-                random.normal(0, 0.05, shape).astype(np.float32) for shape in ((784, 128), 128, (128, 10), 10)
-            )
-            self.run = lambda: np.maximum(X @ w1 + b1, 0) @ w2 + b2
-        else:
-            import fastnn as fnn
-
-            model = fnn.Sequential(fnn.Dense(784, 128), fnn.ReLU(), fnn.Dense(128, 10), seed=0)
-            self.run = lambda: model.predict(X)
-        self.run()
+        X = random.standard_normal((rows, 784), np.float32)
+        w1, w2 = (0.05 * random.standard_normal(shape, np.float32) for shape in ((784, 128), (128, 10)))
+        b1, b2 = (random.standard_normal(n, np.float32) for n in (128, 10))
+        self.run = globals()[f"{library}_predict"](threads, X, w1, b1, w2, b2)
+        # All are the same network: else there is nothing to compare.
+        wanted = numpy_predict(threads, X, w1, b1, w2, b2)()
+        np.testing.assert_allclose(np.asarray(self.run()), wanted, rtol=1e-3, atol=1e-3)
 
     def time_predict(self, rows, library):
         self.run()
 
 
-class Many:
-    """Sixty-four spiral networks, ten epochs each: by `fit_many`, or one after the other."""
+def numpy_predict(threads, X, w1, b1, w2, b2):
+    return lambda: np.maximum(X @ w1 + b1, 0) @ w2 + b2
 
-    params = (["fit_many", "one by one"], [1, 2])
-    param_names = ["how", "threads"]
 
-    def setup(self, how, threads):
-        if threads > (os.cpu_count() or 1):
-            raise NotImplementedError("there are not so many cores")
-        import fastnn as fnn
+def fastnn_predict(threads, X, w1, b1, w2, b2):
+    import fastnn as fnn
 
-        X, y = fnn.datasets.spiral_data(100, 3, seed=0, dtype=np.float32)
-        models = [fnn.Sequential(fnn.Dense(2, 64), fnn.ReLU(), fnn.Dense(64, 3), seed=i) for i in range(64)]
+    model = fnn.Sequential(fnn.Dense(*w1.shape), fnn.ReLU(), fnn.Dense(*w2.shape))
+    for layer, weights, biases in (model.layers[0], w1, b1), (model.layers[2], w2, b2):
+        layer.weights[...], layer.biases[...] = weights, biases
+    return lambda: model.predict(X, n_threads=threads)
 
-        def together():
-            fnn.fit_many(models, X, y, epochs=10, batch_size=None, n_threads=threads)
 
-        def apart():
-            for model in models:
-                model.fit(X, y, epochs=10, batch_size=None, n_threads=threads, progress=False)
+def torch_predict(threads, X, w1, b1, w2, b2):
+    import torch
 
-        self.run = together if how == "fit_many" else apart
-        self.run()
+    torch.set_num_threads(threads)
+    model = torch.nn.Sequential(torch.nn.Linear(*w1.shape), torch.nn.ReLU(), torch.nn.Linear(*w2.shape)).eval()
+    with torch.no_grad():
+        for layer, weights, biases in (model[0], w1, b1), (model[2], w2, b2):
+            layer.weight.copy_(torch.from_numpy(weights.T.copy()))
+            layer.bias.copy_(torch.from_numpy(biases))
+    x = torch.from_numpy(X)
 
-    def time_64_networks(self, how, threads):
-        self.run()
+    def run():
+        with torch.inference_mode():
+            return model(x)
+
+    return run
+
+
+def onnxruntime_predict(threads, X, w1, b1, w2, b2):
+    needs("onnx")
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    arrays = {"w1": w1, "b1": b1, "w2": w2, "b2": b2}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "w1", "b1"], ["hidden"]),
+            helper.make_node("Relu", ["hidden"], ["active"]),
+            helper.make_node("Gemm", ["active", "w2", "b2"], ["y"]),
+        ],
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 784])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 10])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    # Old versions on purpose: onnx writes newer ones than an onnxruntime of the same day reads.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(["y"], {"x": X})[0]
 
 
 class RandomSearch:

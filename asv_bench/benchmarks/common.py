@@ -1,6 +1,8 @@
 """What the benchmarks share. Nothing here imports fastnn or runs before a benchmark asks for it."""
 
 import functools
+import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +22,26 @@ def limit_threads(number):
 
     # Kept, because the limit ends with the object.
     limit_threads.held = threadpoolctl.threadpool_limits(number)
+
+
+def needs(library):
+    """Skip the benchmark where a library is not installed; asv takes this error for that."""
+    if importlib.util.find_spec(library) is None:
+        raise NotImplementedError(f"{library} is not installed")
+
+
+def keep_to_cores(number):
+    """Let this process use so many cores, or skip the benchmark: for libraries without a setting for their threads.
+
+    To be called before such a library is imported.
+    """
+    if number > (os.cpu_count() or 1):
+        raise NotImplementedError("there are not so many cores")
+    limit_threads(number)
+    # JAX calls the number NPROC.
+    os.environ["NPROC"], os.environ["JAX_PLATFORMS"] = str(number), "cpu"
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:number])
 
 
 def prepared(name, shape, library):

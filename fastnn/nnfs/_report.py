@@ -22,30 +22,46 @@ class Report:
         Steps an epoch.
     print_every : int or None
         A step's line is printed if its number is a multiple, or if it is the last; None prints nothing at all.
+    epoch_lines : bool
+        The lines of chapter 18: one for each epoch whose number is a multiple of `print_every`, and no others.
     """
 
-    def __init__(self, steps: int, print_every: int | None) -> None:
-        self.steps, self.print_every = steps, print_every
+    def __init__(self, steps: int, print_every: int | None, epoch_lines: bool = False) -> None:
+        self.steps, self.print_every, self.epoch_lines = steps, print_every, epoch_lines
         self.lines: list[str] = []
+        self.epoch = 0
+        # Chapter 18 prints the penalty with which an epoch's only step began, not the one it left.
+        self.penalty: Any = 0.0
 
     def begin(self, epoch: int) -> None:
         """Add the line that begins an epoch, counted from 1."""
-        if self.print_every is not None:
+        self.epoch = epoch
+        if self.print_every is not None and not self.epoch_lines:
             self.lines.append(f"epoch: {epoch}")
 
     def wants(self, step: int) -> bool:
-        """Tell whether a step, counted from 0 in its epoch, has a line."""
+        """Tell whether the figures of a step, counted from 0 in its epoch, are printed."""
         every = self.print_every
-        return every is not None and (not step % every or step == self.steps - 1)
+        if every is None:
+            return False
+        if self.epoch_lines:
+            return step == self.steps - 1 and not self.epoch % every
+        return not step % every or step == self.steps - 1
 
     def step(self, step: int, accuracy: Any, data_loss: Any, regularization_loss: Any, rate: Any) -> None:
-        """Add a step's line."""
-        self.lines.append(f"step: {step}, {losses_text(accuracy, data_loss, regularization_loss, rate)}")
+        """Add a step's line, or keep what the epoch's line needs of it."""
+        self.penalty = regularization_loss
+        if not self.epoch_lines:
+            self.lines.append(f"step: {step}, {losses_text(accuracy, data_loss, regularization_loss, rate)}")
 
     def end(self, accuracy: Any, data_loss: Any, regularization_loss: Any, rate: Any) -> None:
         """Add the line that ends an epoch."""
-        if self.print_every is not None:
+        if self.print_every is None:
+            return
+        if not self.epoch_lines:
             self.lines.append(f"training, {losses_text(accuracy, data_loss, regularization_loss, rate)}")
+        elif not self.epoch % self.print_every:
+            self.lines.append(f"epoch: {self.epoch}, {losses_text(accuracy, data_loss, self.penalty, rate)}")
 
     def validation(self, accuracy: Any, loss: Any) -> None:
         """Add the line of a validation."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.arrays import Array, check_positive_int
+from fastnn.arrays import Array, check_flag, check_positive_int
 from fastnn.nnfs import saving
 from fastnn.nnfs._common import Part
 from fastnn.nnfs._compiled import CannotCompile, CompiledTraining
@@ -122,6 +122,7 @@ class Model(Part):
         print_every: int | None = 1,
         validation_data: tuple[Any, Any] | None = None,
         callback: Callback | None = None,
+        epoch_lines: bool = False,
     ) -> None:
         """Train, compiled where all parts are the book's (and none is dropout), else layer by layer.
 
@@ -139,12 +140,16 @@ class Model(Part):
         batch_size : int or None
             Samples a step; None takes all of them.
         print_every : int or None
-            Of steps; None prints nothing at all.
+            Of steps, or of epochs with `epoch_lines`; None prints nothing at all.
         validation_data : (X, y), optional
-            Evaluated after each epoch.
+            Evaluated after each epoch, or once at the end with `epoch_lines`.
         callback : callable, optional
             Called as ``callback(model, epoch, logs)`` after each epoch, counted from 1; `logs` has ``accuracy``,
             ``loss``, ``data_loss``, ``reg_loss`` and ``learning_rate``. Training ends if it returns True.
+        epoch_lines : bool
+            Print as the book's chapter 18 does, whose scripts call this with the same arguments as the final
+            chapter's: one line ``epoch: 100, acc: …`` for each epoch whose number is a multiple of `print_every`,
+            and the validation after the last epoch only. With batches, accuracy and data loss are the epoch's means.
 
         Raises
         ------
@@ -161,8 +166,9 @@ class Model(Part):
             print_every = check_positive_int(print_every, "print_every")
         if validation_data is not None and len(validation_data) != 2:
             raise ValueError("validation_data must be a pair (X, y): write validation_data=(X_val, y_val)")
+        epoch_lines = check_flag(epoch_lines, "epoch_lines")
         self.accuracy.init(y)
-        report = Report(-(-rows // batch), print_every)
+        report = Report(-(-rows // batch), print_every, epoch_lines)
         run: CompiledTraining | None = None
         try:
             run = CompiledTraining(self, X, y, batch)
@@ -173,13 +179,19 @@ class Model(Part):
             X = np.asarray(X)
         if not isinstance(y, np.ndarray):
             y = np.asarray(y)
-        training = Training(self, np.asarray(X), y, batch, batch_size, report, validation_data, callback)
+        each_epoch = None if epoch_lines else validation_data
+        training = Training(self, np.asarray(X), y, batch, batch_size, report, each_epoch, callback)
         try:
             training.run(run, epochs)
         finally:
             if run is not None:
                 run.release()
             report.flush()
+        if epoch_lines and validation_data is not None:
+            accuracy, loss = self._evaluate(*validation_data, batch_size)
+            if print_every is not None:
+                report.validation(accuracy, loss)
+                report.flush()
 
     def _check_ready(self) -> None:
         for name in ("loss", "optimizer", "accuracy"):
