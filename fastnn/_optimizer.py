@@ -150,6 +150,10 @@ class Optimizer(Configurable, abc.ABC):
             table[:, column] = values
         return table
 
+    def keeps(self, owner: object, name: str) -> bool:
+        """Tell whether there is state of a parameter; what `slots` would return is zero if not."""
+        return name in self._state.get(owner, {})
+
     def slots(self, owner: object, name: str, array: Array) -> tuple[Array, ...]:
         """Return the state of a parameter: `n_slots` arrays of its shape and dtype.
 

@@ -182,19 +182,24 @@ class Parameters:
 
     def bind_state(self, optimizer: Any, state: Sequence[Array] | None = None) -> None:
         """Copy in the optimiser's state and make its arrays views of ours, or of `state`, zero as it comes."""
-        count = optimizer.n_slots
+        count, zero = optimizer.n_slots, True
         if state is not None:
             self.state = list(state)
         elif self._state_of() is not optimizer or any(len(s) == 0 for s in self.state[:count]):
             # Another optimiser may come back to the arrays that are there: they stay its own.
             self.state = [aligned(self.flat.size if i < count else 0, self.dtype, True) for i in range(3)]
+        else:
+            zero = False
         self._state_of = weakref.ref(optimizer)
         for (layer, name, where, shape), view in zip(self.places, self.views, strict=True):
-            held = optimizer.slots(layer, name, view)
             ours = tuple(s[where].reshape(shape) for s in self.state[:count])
-            for target, value in zip(ours, held, strict=True):
-                if target.ctypes.data != value.ctypes.data:
-                    target[...] = value
+            if optimizer.keeps(layer, name):
+                for target, value in zip(ours, optimizer.slots(layer, name, view), strict=True):
+                    if target.ctypes.data != value.ctypes.data:
+                        target[...] = value
+            elif not zero:
+                for target in ours:
+                    target[...] = 0.0
             optimizer.bind(layer, name, ours)
 
 

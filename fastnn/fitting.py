@@ -361,7 +361,8 @@ class _Guard:
         kept = [s.copy() for s in state] if self.optimizer.step else None
         self.copy = self.trainer.step, self.optimizer.step, flat.copy(), kept
         self.taken = time.perf_counter()
-        self.cost = self.taken - now
+        # The next copy is of the state too, whatever this one was of.
+        self.cost = (self.taken - now) * (1 if kept is not None else 1 + sum(s.size > 0 for s in state))
 
     def restore(self) -> None:
         """Go back to finite parameters: run again from the copy to the step before the bad one."""
