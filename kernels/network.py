@@ -154,7 +154,8 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                 add_gradient_block(scratch, block_at, block_ld, params, at, row_ld, rows, columns, w1, w2)
             update_block(kind, params, at, row_ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, h)
             columns = min(span, last - j)
-        if in_panels or worker == n_workers - 1:
+        # The first worker has a tile less where they do not come out even.
+        if in_panels or worker == 0:
             column_sums(work, d, ld, m, j, j + columns, scratch, block_at - j)
             if b1 > 0.0 or b2 > 0.0:
                 add_gradient_block(scratch, block_at, 0, params, b_at + j, 0, 1, columns, b1, b2)
