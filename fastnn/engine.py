@@ -164,20 +164,21 @@ class Parameters:
                 self.places.append((o.layer, "weights", slice(w, w + n), (o.n_in, o.n_out)))
                 self.places.append((o.layer, "biases", slice(b, b + o.n_out), (o.n_out,)))
         self.views = [self.flat[where].reshape(shape) for _, _, where, shape in self.places]
+        self._owners = [(place[0], place[1], view) for place, view in zip(self.places, self.views, strict=True)]
 
     def read(self) -> None:
         """Copy in what the layers hold and is not ours already."""
-        for (layer, name, _, shape), view in zip(self.places, self.views, strict=True):
+        for layer, name, view in self._owners:
             value = getattr(layer, name)
             if value is not view:
-                if np.shape(value) != shape:
+                if np.shape(value) != view.shape:
                     layer.parameters()  # raises with the remedy
                 view[...] = value
 
     def bind(self) -> None:
         """Make the layers' arrays views of ours."""
         self.read()
-        for (layer, name, _, _), view in zip(self.places, self.views, strict=True):
+        for layer, name, view in self._owners:
             setattr(layer, name, view)
 
     def bind_state(self, optimizer: Any, state: Sequence[Array] | None = None) -> None:
@@ -243,13 +244,18 @@ class Predictor:
         rows = len(X)
         out = np.empty((rows, self.n_out), X.dtype)
         plan, n_workers, work, finite = self._prepare(rows, limit)
-        threads.call(
-            train.predict, n_workers, X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows,
+        arguments = (
+            X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows,
             plan.forward_scratch, plan.forward_part, out.reshape(-1), finite,
         )  # fmt: skip
-        for fault in finite[:n_workers].tolist():
-            if fault != 0.0:
-                check_finite(X, X, "X")
+        if n_workers == 1:
+            train.predict.serial(*arguments, 1)
+            faults = finite[0] != 0.0
+        else:
+            threads.call(train.predict, n_workers, *arguments)
+            faults = any(finite[:n_workers].tolist())
+        if faults:
+            check_finite(X, X, "X")
         self.spare.append((work, finite))
         return out
 

@@ -193,17 +193,21 @@ class Fit:
                         self.optimizer.update(*learning)
                         step += 1
                         self.history.steps += 1
+                        if start + self.batch >= self.rows:
+                            self._note_epoch(total, hits, penalties, rate)
                     for callback in hear_steps:
                         callback.on_step_end(step - 1, {"loss": part / len(rows) + penalty, "learning_rate": rate})
-                self.history.append(loss=(total + penalties) / self.rows, learning_rate=rate)
-                if self.loss.has_accuracy:
-                    self.history.append(accuracy=hits / self.rows)
-                if any(map(has_penalty, self.model.layers)):
-                    self.history.append(penalty=penalties / self.rows)
                 bar.show(step, self.steps_per_epoch, self.history)
                 self._epoch_ended(epoch)
         if self._take_back(learning, kept):
             self._diverged(step)
+
+    def _note_epoch(self, total: float, hits: float, penalties: float, rate: float) -> None:
+        self.history.append(loss=(total + penalties) / self.rows, learning_rate=rate)
+        if self.loss.has_accuracy:
+            self.history.append(accuracy=hits / self.rows)
+        if any(map(has_penalty, self.model.layers)):
+            self.history.append(penalty=penalties / self.rows)
 
     def _arrays(self, learning: list[Layer]) -> list[Array]:
         """Return the parameters and the optimiser's state: all that an update changes."""

@@ -1,7 +1,9 @@
 """Saved models: what comes back, and what files that are not models do."""
 
+import copy
 import json
 import os
+import pickle
 import struct
 
 import numpy as np
@@ -128,3 +130,35 @@ def test_a_header_cannot_ask_for_more_than_the_file_holds(tmp_path):
     path.write_bytes(_rewritten(path.read_bytes(), change))
     with pytest.raises(ValueError, match="said to be"):
         fnn.load(path)
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_and_pickles_of_a_trained_model(how):
+    model, X = _model()
+    expected = model.predict(X)
+    again = how(model)
+    assert again.predict(X).tobytes() == expected.tobytes()
+    again.fit(X, np.zeros(len(X), int), epochs=1)
+    if how is not copy.copy:
+        assert model.predict(X).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("made", ["new", "loaded", "unpickled"])
+def test_predict_has_nothing_to_copy_and_sees_every_change(tmp_path, made):
+    model = fnn.Sequential(fnn.Dense(2, 8, seed=1), fnn.ReLU(), fnn.Dense(8, 3), seed=0)
+    if made == "loaded":
+        model.save(tmp_path / "m.safetensors")
+        model = fnn.load(tmp_path / "m.safetensors")
+    elif made == "unpickled":
+        model = pickle.loads(pickle.dumps(model))
+    flat = model._parameters.flat
+    assert all(np.shares_memory(value, flat) for value in model.parameters().values())
+    X = np.ones((1, 2), np.float32)
+    for change in (lambda w: w.__imul__(2), lambda w: w.__setitem__(0, 3.0)):
+        before = model.predict(X)
+        change(model.layers[2].weights)
+        expected = np.maximum(X @ model.layers[0].weights + model.layers[0].biases, 0) @ model.layers[2].weights
+        assert not np.array_equal(model.predict(X), before)
+        np.testing.assert_allclose(model.predict(X), expected, rtol=1e-5)
+    model.layers[0].weights = np.zeros((2, 8), np.float32)
+    assert (model.predict(X) == 0).all()

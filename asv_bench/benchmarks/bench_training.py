@@ -108,9 +108,12 @@ def fastnn_predict(threads, X, w1, b1, w2, b2):
     import fastnn as fnn
 
     model = fnn.Sequential(fnn.Dense(*w1.shape), fnn.ReLU(), fnn.Dense(*w2.shape))
+    # A model that was trained, whose parameters have the data's dtype.
+    model.fit(X[:1], [0], epochs=1)
     for layer, weights, biases in (model.layers[0], w1, b1), (model.layers[2], w2, b2):
         layer.weights[...], layer.biases[...] = weights, biases
-    return lambda: model.predict(X, n_threads=threads)
+    fnn.set_num_threads(threads)
+    return lambda: model.predict(X)
 
 
 def torch_predict(threads, X, w1, b1, w2, b2):
