@@ -70,7 +70,6 @@ class Sequential:
         drawn = secrets.randbits(63) if self.seed is None else self.seed
         for index, layer in enumerate(self.layers):
             layer.initialize(drawn, index)
-        self._lay_out()
 
     def __getstate__(self) -> dict[str, Any]:
         # What is compiled of the layers is made anew from them.

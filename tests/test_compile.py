@@ -83,6 +83,12 @@ def test_what_was_compiled_is_loaded_by_the_next(first):
     assert again == {"answer": report["answer"], "compiled": [], "told": []}
 
 
+def test_loading_does_without_what_compiling_needs(first):
+    cache, report = first
+    loaded = "import sys; answer = [answer, sorted(name for name in sys.modules if name.startswith('numba.np.linalg'))]"
+    assert use(cache, USE + loaded) == {"answer": [report["answer"], []], "compiled": [], "told": []}
+
+
 @posix
 def test_the_folder_is_the_users_own(first):
     cache, _ = first

@@ -143,9 +143,10 @@ def test_copies_and_pickles_of_a_trained_model(how):
         assert model.predict(X).tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("made", ["new", "loaded", "unpickled"])
+@pytest.mark.parametrize("made", ["trained", "loaded", "unpickled"])
 def test_predict_has_nothing_to_copy_and_sees_every_change(tmp_path, made):
     model = fnn.Sequential(fnn.Dense(2, 8, seed=1), fnn.ReLU(), fnn.Dense(8, 3), seed=0)
+    model.fit(np.ones((3, 2), np.float32), [0, 1, 2], epochs=1)
     if made == "loaded":
         model.save(tmp_path / "m.safetensors")
         model = fnn.load(tmp_path / "m.safetensors")
