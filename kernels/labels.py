@@ -1,7 +1,19 @@
 """Class numbers as Python holds them: checked, turned into T and put to use in one call."""
 
+import functools
+
+import numpy as np
+
 from ._compile import kernel
 from .losses import cross_entropy_part, sum_rows
+
+
+@functools.cache
+def labelled_entry(dtype):
+    """Return the compiled `labelled_cross_entropy` for logits of a dtype."""
+    z, flat = np.empty((0, 0), dtype), np.empty(0, dtype)
+    labels, out = np.empty(0, np.int64), np.empty(2)
+    return labelled_cross_entropy.entry(z, labels, 0.0, z, flat, flat, flat, out)
 
 
 @kernel
@@ -30,10 +42,9 @@ def labelled_cross_entropy(z, y, smoothing, dz, row_loss, row_hit, scratch, out)
     m, n = z.shape[0], z.shape[1]
     wrong = 0
     for i in range(m):
-        label = y[i]
-        if label < 0 or label >= n:
-            wrong += 1
-        scratch[i] = label
+        label = y[np.uint64(i)]
+        wrong += (label < 0) | (label >= n)
+        scratch[np.uint64(i)] = label
     out[1] = wrong
     if wrong == 0:
         flat, dflat = z.reshape(m * n), dz.reshape(m * n)
