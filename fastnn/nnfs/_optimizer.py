@@ -14,7 +14,7 @@ from fastnn.kernels import book_layers
 from fastnn.nnfs._common import EMPTY, F32, F64, Part
 
 Rates = npt.NDArray[np.float64]
-_update = book_layers.layer_update.serial
+_entries = book_layers.layer_entries
 _SMALL = threads.SERIAL_WORK / 8.0
 
 
@@ -112,7 +112,7 @@ class Optimizer(Part):
                 return
             layer._held = held
         if w.size < _SMALL:
-            _update(self._kind, w, b, dw, db, held[3], held[4], held[5], held[6], self._row, 1)
+            held[9](self._kind, w, b, dw, db, held[3], held[4], held[5], held[6], self._row, 1)
         else:
             threads.run(book_layers.layer_update, 8.0 * w.size, self._kind, w, b, dw, db, *held[3:7], self._row)
 
@@ -180,7 +180,7 @@ def _hold(layer: Any, slots: tuple[str, ...]) -> tuple[Any, ...] | None:
         if not _fit(w, b, weights[i], biases[i]):
             return None
     first = slots[0] if slots else ""
-    return w, b, slots, *weights, *biases, f"weight_{first}", f"bias_{first}"
+    return w, b, slots, *weights, *biases, f"weight_{first}", f"bias_{first}", _entries(w.dtype, 2)[2]
 
 
 NONE: tuple[str, ...] = ()
