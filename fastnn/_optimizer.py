@@ -147,7 +147,7 @@ class Optimizer(Configurable, abc.ABC):
         """
         first_step = check_positive_int(first_step, "first_step", 0)
         count = check_positive_int(count, "count", 0)
-        table = np.zeros((count, N_SCALARS))
+        table = np.zeros((count, N_SCALARS), np.float64)
         for column, values in enumerate(self._columns(self.learning_rates(first_step, count), first_step)):
             table[:, column] = values
         return table
@@ -257,8 +257,8 @@ class Optimizer(Configurable, abc.ABC):
                 if ordered is not param:
                     param[...] = ordered
             # One call for both parameters; AMSGrad's three arrays of state do not go into it.
-            if ready and n_slots <= 2 and parts[0][1].size < _SMALL and getattr(layer, "_made", None) is not None:
-                layer._held = _Held(layer, self._state[layer], self._token)  # type: ignore[attr-defined]
+            if ready and n_slots <= 2 and parts[0][1].size < _SMALL and layer._made is not None:
+                layer._held = _Held(layer, self._state[layer], self._token)
         self.step += 1
 
     def get_config(self) -> dict[str, Any]:

@@ -121,6 +121,8 @@ class Layer(Configurable, abc.ABC):
     n_inputs: int | None = None
     n_outputs: int | None = None
     name: str | None = None
+    _made: Any = None  # what the last `backward` has checked and made, and what an optimiser has checked
+    _held: Any = None
 
     @abc.abstractmethod
     def forward(self, inputs: Any, training: bool = True) -> Array:

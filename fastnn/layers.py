@@ -81,9 +81,7 @@ class Dense(Layer):
 
     n_inputs: int
     n_outputs: int
-    _known: Known | None = None  # what the last `forward` has checked
-    _made: Made | None = None  # what the last `backward` has checked and made
-    _held: Any = None  # what an optimiser has checked
+    _known: Known | None = None
 
     def __init__(
         self,

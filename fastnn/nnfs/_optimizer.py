@@ -67,7 +67,7 @@ class Optimizer(Part):
 
     def table(self, rates: Rates) -> Rates:
         """Return the kernel's numbers for the steps with the given learning rates, from ``iterations`` on."""
-        table = np.zeros((len(rates), 8))
+        table = np.zeros((len(rates), 8), np.float64)
         for column, values in enumerate(self.columns(rates, self.iterations, len(rates))):
             table[:, column] = values
         return table
@@ -120,7 +120,7 @@ class Optimizer(Part):
         """Bring the kernel's numbers up to date."""
         row = self._row
         if row is None:
-            row = self._row = np.zeros(8)
+            row = self._row = np.zeros(8, np.float64)  # whatever `nnfs` has made of the default
         for column, value in enumerate(self.columns(self.current_learning_rate, self.iterations, 1)):
             row[column] = value
         self._slots, self._kind = self.slots, self.step_kind()
