@@ -35,7 +35,12 @@ class Known:
         self.inputs, self.outputs, self.shape = x.shape, y.shape, w.shape
         self.n_inputs, self.n_outputs = w.shape
         self.room, self.room_back = book_layers.few_scratch(len(x), *w.shape, self.dtype.itemsize)
-        self.forward, self.backward, _ = book_layers.layer_entries(self.dtype, 1)
+        self.forward = book_layers.forward_entry(self.dtype, 1)
+        self.backward: Any = None
+
+    def ready_to_go_back(self) -> None:
+        """Have the code for the backward pass as well."""
+        self.backward = book_layers.backward_entry(self.dtype, 1)
 
 
 class KnownActivation:

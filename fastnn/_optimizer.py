@@ -357,7 +357,7 @@ class _Held:
             *[*(array.view() for array in of_weights), *none][:2],
             *[*(array.view() for array in of_biases), *spare][:2],
         )
-        self.call = book_layers.layer_entries(w.dtype, 1)[2]
+        self.call = book_layers.update_entry(w.dtype, 1)
 
 
 def _checked_rate(value: Any) -> Any:

@@ -214,6 +214,7 @@ class Dense(Layer):
         w, b, known = self.weights, self.biases, self._known
         if (
             known is not None
+            and known.backward is not None
             and w is known.weights
             and b is known.biases
             and type(x) is np.ndarray
@@ -238,6 +239,8 @@ class Dense(Layer):
             n_workers = threads.workers(2.0 * x.size * self.n_outputs)
             scratch = np.empty(scratch_size(*x.shape, self.n_outputs, x.dtype, n_workers), x.dtype)
             threads.call(book_layers.layer_backward, n_workers, x, dz, w, dw, db, dx, scratch)
+            if known is not None:
+                known.ready_to_go_back()
         if self.weight_l1 or self.weight_l2:
             _add_penalty(dw, w, self.weight_l1, self.weight_l2)
         if self.bias_l1 or self.bias_l2:

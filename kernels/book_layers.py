@@ -31,20 +31,30 @@ def few_scratch(m, k, n, size):
     return (0, 2 * k * n) if n <= LIMIT else (dense_scratch(m, k, n, size),) * 2
 
 
+def _examples(dtype, bias_dimensions):
+    return np.empty((0, 0), dtype), np.empty((0,) * bias_dimensions, dtype), np.empty(0, dtype)
+
+
+# Apart, so that who only predicts compiles no more than that.
 @functools.cache
-def layer_entries(dtype, bias_dimensions):
-    """Return the compiled `layer_forward`, `layer_backward` and `layer_update` for arrays of a dtype."""
-    w, b, flat, scalars = (
-        np.empty((0, 0), dtype),
-        np.empty((0,) * bias_dimensions, dtype),
-        np.empty(0, dtype),
-        np.empty(8),
-    )
-    return (
-        layer_forward.entry(w, w, b, w, flat, 1),
-        layer_backward.entry(w, w, w, w, b, w, flat, 1),
-        layer_update.entry(0, w, b, w, b, w, w, b, b, scalars, 1),
-    )
+def forward_entry(dtype, bias_dimensions):
+    """Return the compiled `layer_forward` for arrays of a dtype."""
+    w, b, flat = _examples(dtype, bias_dimensions)
+    return layer_forward.entry(w, w, b, w, flat, 1)
+
+
+@functools.cache
+def backward_entry(dtype, bias_dimensions):
+    """Return the compiled `layer_backward` for arrays of a dtype."""
+    w, b, flat = _examples(dtype, bias_dimensions)
+    return layer_backward.entry(w, w, w, w, b, w, flat, 1)
+
+
+@functools.cache
+def update_entry(dtype, bias_dimensions):
+    """Return the compiled `layer_update` for arrays of a dtype."""
+    w, b, _ = _examples(dtype, bias_dimensions)
+    return layer_update.entry(0, w, b, w, b, w, w, b, b, np.empty(8), 1)
 
 
 @kernel

@@ -14,7 +14,6 @@ from fastnn.kernels import book_layers
 from fastnn.nnfs._common import EMPTY, F32, F64, Part
 
 Rates = npt.NDArray[np.float64]
-_entries = book_layers.layer_entries
 _SMALL = threads.SERIAL_WORK / 8.0
 
 
@@ -180,7 +179,7 @@ def _hold(layer: Any, slots: tuple[str, ...]) -> tuple[Any, ...] | None:
         if not _fit(w, b, weights[i], biases[i]):
             return None
     first = slots[0] if slots else ""
-    return w, b, slots, *weights, *biases, f"weight_{first}", f"bias_{first}", _entries(w.dtype, 2)[2]
+    return w, b, slots, *weights, *biases, f"weight_{first}", f"bias_{first}", book_layers.update_entry(w.dtype, 2)
 
 
 NONE: tuple[str, ...] = ()

@@ -167,8 +167,8 @@ class Layer_Dense(Part):
         threads.run(book_layers.layer_forward, work, x, w, b, output, scratch)
         # Next time the same objects need no looking at; small ones only, for the others it does not matter.
         small = work < threads.SERIAL_WORK and w is self.weights and b is self.biases
-        calls = book_layers.layer_entries(dtype, 2)
-        self._known = (w, b, dtype, (m, k), (k, n), (m, n), EMPTY[dtype], *calls) if small else None
+        call = book_layers.forward_entry(dtype, 2)
+        self._known = (w, b, dtype, (m, k), (k, n), (m, n), EMPTY[dtype], call, None) if small else None
         self._checked = x if x is inputs else None
         self.inputs = inputs
         self.output = output
@@ -194,6 +194,7 @@ class Layer_Dense(Part):
         later = not self._wanted
         if (
             known is not None
+            and known[8] is not None
             and w is known[0]
             and b is known[1]
             and x is self._checked
@@ -223,6 +224,8 @@ class Layer_Dense(Part):
             work = 4.0 * m * k * n
             scratch = self._room(m, k, n, dtype, threads.workers(work))
             threads.run(book_layers.layer_backward, work, x, dvalues, w, dweights, dbiases, dinputs, scratch)
+            if known is not None:
+                self._known = (*known[:8], book_layers.backward_entry(known[2], 2))
         if self.weight_regularizer_l1 or self.weight_regularizer_l2:
             l1, l2 = float(self.weight_regularizer_l1), float(self.weight_regularizer_l2)
             threads.run(penalties.add_gradient, 5.0 * w.size, dweights, w, l1, l2)
