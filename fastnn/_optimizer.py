@@ -16,11 +16,12 @@ from fastnn import threads
 from fastnn._schedule import Ahead, Schedule
 from fastnn.arrays import Array, as_parameter, check_number, check_positive_int
 from fastnn.base import Configurable, Layer
-from fastnn.kernels import optim
+from fastnn.kernels import book_layers, optim
 
 Rates = npt.NDArray[np.float64]
 N_SCALARS = 8
 _BLOCK = 64
+_SMALL = threads.SERIAL_WORK / 8.0
 
 
 @runtime_checkable
@@ -80,6 +81,7 @@ class Optimizer(Configurable, abc.ABC):
         self.step = 0
         self._state: WeakKeyDictionary[Any, dict[str, _Slots]] = WeakKeyDictionary()
         self._ahead = Ahead()
+        self._token = object()  # another whenever state is: layers keep it with what they hold
 
     @property
     @abc.abstractmethod
@@ -145,7 +147,7 @@ class Optimizer(Configurable, abc.ABC):
         """
         first_step = check_positive_int(first_step, "first_step", 0)
         count = check_positive_int(count, "count", 0)
-        table = np.zeros((count, N_SCALARS))
+        table = np.zeros((count, N_SCALARS), np.float64)
         for column, values in enumerate(self._columns(self.learning_rates(first_step, count), first_step)):
             table[:, column] = values
         return table
@@ -177,6 +179,7 @@ class Optimizer(Configurable, abc.ABC):
                 slots.append(as_parameter(kept[i], array.shape, array.dtype, f"state of {name}"))
             else:
                 slots.append(np.zeros(array.shape, array.dtype))
+        self._token = object()
         known[name] = _Slots(slots, array)
         return known[name].arrays
 
@@ -187,6 +190,7 @@ class Optimizer(Configurable, abc.ABC):
                 f"arrays must be {self.n_slots} for {type(self).__name__}, got {len(arrays)}: "
                 "pass as many as n_slots says"
             )
+        self._token = object()
         self._state.setdefault(owner, {})[name] = _Slots(arrays)
 
     def reset(self) -> None:
@@ -194,6 +198,7 @@ class Optimizer(Configurable, abc.ABC):
         self.step = 0
         self._state = WeakKeyDictionary()
         self._ahead = Ahead()
+        self._token = object()
 
     def update(self, *layers: Layer) -> None:
         """Do one step: change the parameters of all `layers`, in place, by their gradients.
@@ -208,8 +213,35 @@ class Optimizer(Configurable, abc.ABC):
         ValueError
             If a gradient has not its parameter's shape. Nothing has changed then.
         """
-        work = [(layer, *_parts(layer)) for layer in layers]
         row, kind = self._ahead.row(self, self.step), self.kind
+        n_slots, token, calls = optim.SLOTS[kind], self._token, []
+        for layer in layers:
+            held = getattr(layer, "_held", None)
+            made = getattr(layer, "_made", None)
+            if (
+                held is None
+                or made is None
+                or held.token is not token
+                or held.n_slots != n_slots
+                or (w := layer.weights) is not held.weights  # type: ignore[attr-defined]
+                or (b := layer.biases) is not held.biases  # type: ignore[attr-defined]
+                or w is not made.weights
+                or b is not made.biases
+                or layer.dweights is not made.dweights  # type: ignore[attr-defined]
+                or layer.dbiases is not made.dbiases  # type: ignore[attr-defined]
+                or not w.flags.carray
+                or not b.flags.carray
+            ):
+                self._update_any(layers, row, kind)
+                return
+            calls.append((held.call, made.arrays, held.state))
+        for call, arrays, state in calls:
+            call(kind, *arrays, *state, row, 1)
+        self.step += 1
+
+    def _update_any(self, layers: Sequence[Layer], row: Rates, kind: int) -> None:
+        """Do one step on layers of which nothing is known yet."""
+        work = [(layer, *_parts(layer)) for layer in layers]
         n_slots = optim.SLOTS[kind]
         for layer, parts, ready in work:
             known = self._state.get(layer, {})
@@ -228,6 +260,9 @@ class Optimizer(Configurable, abc.ABC):
                 threads.run(optim.update, 8.0 * flat.size, kind, flat, dflat, s1, s2, s3, row)
                 if ordered is not param:
                     param[...] = ordered
+            # One call for both parameters; AMSGrad's three arrays of state do not go into it.
+            if ready and n_slots <= 2 and parts[0][1].size < _SMALL and layer._made is not None:
+                layer._held = _Held(layer, self._state[layer], self._token)
         self.step += 1
 
     def get_config(self) -> dict[str, Any]:
@@ -273,11 +308,11 @@ class Optimizer(Configurable, abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         # Weak references can be neither pickled nor copied: layers and their state travel as pairs.
         pairs = [(owner, {name: held.arrays for name, held in known.items()}) for owner, known in self._state.items()]
-        return {**self.__dict__, "_state": pairs, "_ahead": None}
+        return {**self.__dict__, "_state": pairs, "_ahead": None, "_token": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._ahead = Ahead()
+        self._ahead, self._token = Ahead(), object()
         self._state = WeakKeyDictionary()
         for owner, known in state["_state"]:
             self._state[owner] = {name: _Slots(arrays) for name, arrays in known.items()}
@@ -310,6 +345,23 @@ class _Slots:
     def fits(self, param: Array, n_slots: int) -> bool:
         """Tell whether `flat` are what a kernel with so many slots needs for a parameter like this."""
         return self._shape == param.shape and self._dtype == param.dtype and len(self.arrays) == n_slots
+
+
+class _Held:
+    """What a step on a small dense layer needs, all of it checked: the layer keeps it for the next one."""
+
+    __slots__ = ("biases", "call", "n_slots", "state", "token", "weights")
+
+    def __init__(self, layer: Any, known: Mapping[str, _Slots], token: object) -> None:
+        w, b, of_weights, of_biases = layer.weights, layer.biases, known["weights"].arrays, known["biases"].arrays
+        self.token, self.weights, self.biases, self.n_slots = token, w, b, len(of_weights)
+        none, spare = [np.empty((0, 0), w.dtype)] * 2, [np.empty(0, b.dtype)] * 2
+        # Views that nobody else has, so that they need no check.
+        self.state = (
+            *[*(array.view() for array in of_weights), *none][:2],
+            *[*(array.view() for array in of_biases), *spare][:2],
+        )
+        self.call = book_layers.update_entry(w.dtype, 1)
 
 
 def _checked_rate(value: Any) -> Any:

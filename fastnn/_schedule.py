@@ -251,7 +251,7 @@ def _settings_of(optimizer: Any) -> Callable[[Any], Any] | None:
     """
     if not type(optimizer).__module__.startswith("fastnn."):
         return None
-    names = [name for name in optimizer.__dict__ if name not in ("step", "_state", "_ahead")]
+    names = [name for name in optimizer.__dict__ if name not in ("step", "_state", "_ahead", "_token")]
     rate = optimizer.learning_rate
     if isinstance(rate, Schedule):
         if not type(rate).__dict__.get("_foreseeable"):

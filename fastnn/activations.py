@@ -12,12 +12,14 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from fastnn import threads
+from fastnn._known import KnownActivation
 from fastnn.arrays import Array, as_gradient, as_passed
 from fastnn.base import Layer
 from fastnn.kernels import activations, gemm
 
 __all__ = ["Activation", "Linear", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 
+ndarray, empty = np.ndarray, np.empty
 # Floating-point operations per element, to decide whether threads pay; exp counts as about twenty.
 _WORK = (1.0, 1.0, 25.0, 25.0)
 
@@ -32,6 +34,7 @@ class Activation(Layer):
     """
 
     code: ClassVar[int]
+    _known: KnownActivation | None = None
 
     def forward(self, inputs: Any, training: bool = True) -> Array:
         """Return the activation of `inputs`, shape (samples, features); `training` makes no difference.
@@ -41,11 +44,25 @@ class Activation(Layer):
         TypeError, ValueError
             If `inputs` holds anything but numbers or is not 2-D.
         """
+        known = self._known
+        if (
+            known is not None
+            and type(inputs) is ndarray
+            and inputs.dtype is known.dtype
+            and inputs.shape == known.shape
+            and inputs.flags.carray
+        ):
+            y = empty(known.shape, known.dtype)
+            known.forward(inputs, y, self.code, 1)
+            self.inputs, self.output = inputs, y
+            return y
         x = as_passed(inputs, "inputs")
         y = np.empty(x.shape, x.dtype)
         work = x.size * _WORK[self.code]
-        threads.run(activations.activation_forward, work, x.ravel(), y.ravel(), self.code)
+        threads.run(activations.activation_forward, work, x, y, self.code)
         self.inputs, self.output = x, y
+        # Small ones only: for the others a look at what they are is nothing.
+        self._known = KnownActivation(x) if work < threads.SERIAL_WORK else None
         return y
 
     def backward(self, dvalues: Any) -> Array:
@@ -58,10 +75,27 @@ class Activation(Layer):
         TypeError, ValueError
             If `dvalues` holds anything but numbers or has not the shape of the output.
         """
-        y = as_passed(self._last(self.output), "output")
+        y: Any = self.output
+        known = self._known
+        if (
+            known is not None
+            and type(y) is ndarray
+            and type(dvalues) is ndarray
+            and y.dtype is (dtype := known.dtype)
+            and dvalues.dtype is dtype
+            and y.shape == (shape := known.shape)
+            and dvalues.shape == shape
+            and y.flags.carray
+            and dvalues.flags.carray
+        ):
+            dx = empty(shape, dtype)
+            known.backward(dvalues, y, dx, self.code, 1)
+            self.dinputs = dx
+            return dx
+        y = as_passed(self._last(y), "output")
         dy = as_gradient(dvalues, y.shape, y.dtype)
         dx = np.empty(y.shape, y.dtype)
-        threads.run(activations.activation_backward, 3.0 * y.size, dy.ravel(), y.ravel(), dx.ravel(), self.code)
+        threads.run(activations.activation_backward, 3.0 * y.size, dy, y, dx, self.code)
         self.dinputs = dx
         return dx
 

@@ -121,6 +121,8 @@ class Layer(Configurable, abc.ABC):
     n_inputs: int | None = None
     n_outputs: int | None = None
     name: str | None = None
+    _made: Any = None  # what the last `backward` has checked and made, and what an optimiser has checked
+    _held: Any = None
 
     @abc.abstractmethod
     def forward(self, inputs: Any, training: bool = True) -> Array:
@@ -170,6 +172,13 @@ class Layer(Configurable, abc.ABC):
     def penalty(self) -> float:
         """Return the layer's share of the loss for the size of its parameters."""
         return 0.0
+
+    def __getstate__(self) -> Any:
+        state: Any = super().__getstate__()
+        if isinstance(state, dict):
+            # Compiled code and what has been checked for it are neither copied nor stored.
+            state = {key: value for key, value in state.items() if key not in ("_known", "_made", "_held")}
+        return state
 
     def _last(self, value: Array | None, wanted: str = "forward(inputs)") -> Array:
         """Return what an earlier call left behind."""

@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from fastnn import threads
 from fastnn._array_steps import INT64, in_order
+from fastnn._known import KnownLabels
 from fastnn.arrays import Array, as_class_targets, as_inputs, as_targets, check_fraction
 from fastnn.base import Configurable
-from fastnn.kernels import labels as labelled
 from fastnn.kernels import losses
+
+ndarray, empty = np.ndarray, np.empty
 
 __all__ = ["Loss", "MeanSquaredError", "SoftmaxCrossEntropy"]
 
@@ -150,9 +152,14 @@ class SoftmaxCrossEntropy(Loss):
 
     code = losses.SOFTMAX_CROSS_ENTROPY
     has_accuracy = True
+    _known: KnownLabels | None = None
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = check_fraction(label_smoothing, "label_smoothing")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled code is neither copied nor stored.
+        return {key: value for key, value in self.__dict__.items() if key != "_known"}
 
     def prepare(
         self, y: Any, n: int, width: int, dtype: npt.DTypeLike, name: str = "y"
@@ -170,6 +177,21 @@ class SoftmaxCrossEntropy(Loss):
 
     def forward(self, outputs: Any, y: Any) -> float:
         """Return the mean cross-entropy of logits; see `Loss.forward` and `prepare`."""
+        known = self._known
+        if (
+            known is not None
+            and type(outputs) is ndarray
+            and type(y) is ndarray
+            and outputs.dtype is known.dtype
+            and outputs.shape == known.outputs
+            and y.shape == known.rows
+            and y.dtype is INT64
+            and outputs.flags.carray
+            and y.flags.carray
+        ):
+            mean = self._score(known, outputs, y)
+            if mean is not None:
+                return mean
         z = as_inputs(outputs, "outputs", finite=False)
         if type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "iu":
             mean = self._of_labels(z, y if in_order(y, y.shape, INT64) else y.astype(np.int64))
@@ -182,12 +204,17 @@ class SoftmaxCrossEntropy(Loss):
 
         `z` and `y` are in order, but nothing is known of the values yet: a wrong one is told the long way.
         """
-        n, width = z.shape
-        if len(y) != n or threads.workers(40.0 * z.size) != 1:
+        if len(y) != len(z) or threads.workers(40.0 * z.size) != 1:
             return None
-        dz, rows, hits = np.empty((n, width), z.dtype), np.empty(n, z.dtype), np.empty(n, z.dtype)
-        scratch, out = np.empty(n + losses.scratch_size(width), z.dtype), np.empty(2)
-        labelled.labelled_cross_entropy(z, y, float(self.label_smoothing), dz, rows, hits, scratch, out)
+        known = KnownLabels(z, y)
+        mean = self._score(known, z, y)
+        self._known = self._known if mean is None else known
+        return mean
+
+    def _score(self, known: KnownLabels, z: Array, y: Array) -> float | None:
+        dtype, out = known.dtype, empty(2)
+        dz, rows, hits = empty(known.outputs, dtype), empty(known.rows, dtype), empty(known.rows, dtype)
+        known.score(z, y, float(self.label_smoothing), dz, rows, hits, empty(known.room, dtype), out)
         mean, wrong = out.tolist()
         if wrong:
             return None

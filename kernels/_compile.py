@@ -262,10 +262,12 @@ def _link(sig):
     """Define the symbols of all primitives for the dtypes that a signature names."""
     for ty in sig if isinstance(sig, tuple) else sig.args:
         dtype = getattr(ty, "dtype", None)
-        if not isinstance(ty, types.Array) or not isinstance(dtype, types.Float) or dtype in _linked:
+        if not isinstance(ty, types.Array) or not isinstance(dtype, types.Float):
             continue
-        _linked.add(dtype)
         for name, (function, layout) in _primitives.items():
+            if (name, dtype) in _linked:
+                continue
+            _linked.add((name, dtype))
             arguments = [types.CPointer(dtype) if letter == "p" else types.intp for letter in layout]
             build = CFunc(function, (tuple(arguments), types.void), {}, {"fastmath": FASTMATH, "error_model": "numpy"})
             build._cache = _KernelCache(f"{name}.{dtype}")
@@ -298,6 +300,13 @@ class Kernel:
     @functools.cached_property
     def parallel(self):
         return _build(self.py_func, parallel=True)
+
+    def entry(self, *args):
+        """Return the compiled code of the serial build for arguments of exactly these types.
+
+        It takes the types of what it is given for granted, 0.15 µs a call: the caller has to know them.
+        """
+        return self.serial.compile(tuple(numba.typeof(value) for value in args))
 
     def __call__(self, *args):
         return self.serial(*args)

@@ -1,5 +1,7 @@
 """Activations that stand alone, forward and backward: inside a dense layer they are part of the product's end."""
 
+import functools
+
 import numpy as np
 from numba import prange
 
@@ -48,14 +50,21 @@ def derive_part(dy, dy_at, dy_ld, y, y_at, y_ld, dx, dx_at, dx_ld, rows, columns
             store_n(dx, dx_at + i * dx_ld + j, d, n)
 
 
+@functools.cache
+def activation_entries(dtype):
+    """Return the compiled `activation_forward` and `activation_backward` for 2-D arrays of a dtype."""
+    x = np.empty((0, 0), dtype)
+    return activation_forward.entry(x, x, 0, 1), activation_backward.entry(x, x, x, 0, 1)
+
+
 @kernel
 def activation_forward(x, y, activation, n_workers):
     """Element by element `y = act(x)`.
 
     Parameters
     ----------
-    x : (n,) array of T, read
-    y : (n,) array of T, written (may be `x`)
+    x : array of T, any shape, read
+    y : array of T, of that shape, written (may be `x`)
     activation : int
         0 linear, 1 `max(0, x)` (NaN stays NaN), 2 `1 / (1 + exp(-x))`, 3 `tanh(x)`.
     n_workers : int
@@ -74,9 +83,9 @@ def activation_backward(dy, y, dx, activation, n_workers):
 
     Parameters
     ----------
-    dy, y : (n,) arrays of T, read
+    dy, y : arrays of T, any shape, read
         For ReLU `y` may be the input as well: only its sign counts.
-    dx : (n,) array of T, written (may be `dy`)
+    dx : array of T, written (may be `dy`)
     activation : int
         As in `activation_forward`.
     n_workers : int

@@ -10,6 +10,7 @@ from numba import prange
 
 from ._compile import kernel
 from ._simd import (
+    NARROW,
     first_lanes,
     itemsize,
     lanes,
@@ -23,6 +24,7 @@ from ._simd import (
     store_n,
     sum_lanes,
 )
+from ._simd_few import join_columns, split_columns
 from .losses import sum_rows
 from .math import vexp, vlog
 from .split import share
@@ -62,7 +64,12 @@ def narrow_probabilities(
 ):  # fmt: skip
     """Probabilities of up to `_BLOCK` rows with at most `lanes` classes, lanes along the rows; see `losses`."""
     step = lanes(z)
-    transposed(z, z_at, z_ld, 1, scratch, s_at, 1, _BLOCK, rows, n)
+    few = n <= NARROW and z_ld == n and p_ld == n
+    if few:
+        for r in range(0, rows, step):
+            split_columns(n, z, z_at + r * n, min(step, rows - r), scratch, s_at + r, _BLOCK)
+    else:
+        transposed(z, z_at, z_ld, 1, scratch, s_at, 1, _BLOCK, rows, n)
     own_at = s_at + n * _BLOCK
     if scored:
         for r in range(rows):
@@ -92,7 +99,11 @@ def narrow_probabilities(
             left = min(step, rows - r)
             store_n(losses, row_at + r, clipped(vlog(total) - (own - top)), left)
             store_n(hits, row_at + r, select(where == label, one, zero), left)
-    transposed(scratch, s_at, 1, _BLOCK, p, p_at, p_ld, 1, rows, n)
+    if few:
+        for r in range(0, rows, step):
+            join_columns(n, scratch, s_at + r, _BLOCK, min(step, rows - r), p, p_at + r * n)
+    else:
+        transposed(scratch, s_at, 1, _BLOCK, p, p_at, p_ld, 1, rows, n)
 
 
 @kernel
@@ -141,6 +152,13 @@ def probability_part(
 @kernel
 def wrong_label(labels, m, n):
     """Return the first row whose label is not a whole number from 0 to n - 1, or -1."""
+    wrong = 0
+    for r in range(m):
+        # Without a way out, so that the loop runs in vectors.
+        label = labels[np.uint64(r)]
+        wrong |= (not label >= 0) | (not label < n) | (not label == np.int64(label))
+    if not wrong:
+        return -1
     for r in range(m):
         label = labels[r]
         if not (label >= 0 and label < n and label == np.int64(label)):

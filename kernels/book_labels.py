@@ -1,11 +1,13 @@
 """Gradients by class number, and the cross-entropy of probabilities apart from any softmax, for `fastnn.nnfs`."""
 
+import functools
+
 import numpy as np
 from numba import prange
 
 from ._compile import kernel
 from ._simd import lanes, load_n, max_lanes, select, splat, store_n
-from .book import wrong_label
+from .book import cross_entropy, wrong_label
 from .losses import sum_rows
 from .math import vlog
 from .split import share
@@ -72,6 +74,13 @@ def cross_entropy_gradient(dv, labels, d, out, n_workers):
         i = np.int64(worker)
         first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
         probability_gradient_part(dvs, 0, n, labels, 0, ds, 0, n, first, last, n, 1.0 / max(m, 1), False)
+
+
+@functools.cache
+def entries(dtype, label_dtype):
+    """Return the compiled `cross_entropy` and `cross_entropy_gradient` for arrays of the dtypes."""
+    p, flat, labels = np.empty((0, 0), dtype), np.empty(0, dtype), np.empty(0, label_dtype)
+    return cross_entropy.entry(p, labels, p, flat, flat, 1), cross_entropy_gradient.entry(p, labels, p, flat, 1)
 
 
 @kernel

@@ -1,7 +1,21 @@
 """Class numbers as Python holds them: checked, turned into T and put to use in one call."""
 
+import functools
+
+import numpy as np
+
 from ._compile import kernel
-from .losses import cross_entropy_part, sum_rows
+from ._simd import NARROW, lanes
+from ._simd_few import join_columns, split_columns
+from .losses import class_major_cross_entropy, cross_entropy_part, sum_rows
+
+
+@functools.cache
+def labelled_entry(dtype):
+    """Return the compiled `labelled_cross_entropy` for logits of a dtype."""
+    z, flat = np.empty((0, 0), dtype), np.empty(0, dtype)
+    labels, out = np.empty(0, np.int64), np.empty(2)
+    return labelled_cross_entropy.entry(z, labels, 0.0, z, flat, flat, flat, out)
 
 
 @kernel
@@ -30,15 +44,25 @@ def labelled_cross_entropy(z, y, smoothing, dz, row_loss, row_hit, scratch, out)
     m, n = z.shape[0], z.shape[1]
     wrong = 0
     for i in range(m):
-        label = y[i]
-        if label < 0 or label >= n:
-            wrong += 1
-        scratch[i] = label
+        label = y[np.uint64(i)]
+        wrong += (label < 0) | (label >= n)
+        scratch[np.uint64(i)] = label
     out[1] = wrong
     if wrong == 0:
-        flat, dflat = z.reshape(m * n), dz.reshape(m * n)
-        cross_entropy_part(
-            flat, 0, n, scratch, 0, dflat, 0, n, False, smoothing, dflat, 0, n,
-            row_loss, row_hit, 0, m, n, 1.0 / max(m, 1), scratch, m,
-        )  # fmt: skip
+        flat, dflat, scale = z.reshape(m * n), dz.reshape(m * n), 1.0 / max(m, 1)
+        if n <= NARROW:
+            # As `losses.narrow_cross_entropy`, whose calls would take as long as the work.
+            step = lanes(z)
+            for r in range(0, m, step):
+                rows = min(step, m - r)
+                split_columns(n, flat, r * n, rows, scratch, m, step)
+                class_major_cross_entropy(
+                    scratch, m, step, scratch, r, smoothing, row_loss, row_hit, r, rows, n, scale
+                )  # fmt: skip
+                join_columns(n, scratch, m, step, rows, dflat, r * n)
+        else:
+            cross_entropy_part(
+                flat, 0, n, scratch, 0, dflat, 0, n, False, smoothing, dflat, 0, n,
+                row_loss, row_hit, 0, m, n, scale, scratch, m,
+            )  # fmt: skip
         out[0] = sum_rows(row_loss, m) / max(m, 1)

@@ -4,7 +4,21 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import first_lanes, lanes, load, load_n, max_lanes, maximum, select, splat, store, store_n, sum_lanes
+from ._simd import (
+    NARROW,
+    first_lanes,
+    lanes,
+    load,
+    load_n,
+    max_lanes,
+    maximum,
+    select,
+    splat,
+    store,
+    store_n,
+    sum_lanes,
+)
+from ._simd_few import join_columns, split_columns
 from .gemm import turn
 from .math import vexp, vlog
 from .split import get, put, share
@@ -67,9 +81,16 @@ def narrow_cross_entropy(
     `scratch` holds `n` registers.
     """
     step = lanes(z)
-    turn(z, z_at, z_ld, rows, n, scratch, s_at, step)
+    few = n <= NARROW and z_ld == n and dz_ld == n
+    if few:
+        split_columns(n, z, z_at, rows, scratch, s_at, step)
+    else:
+        turn(z, z_at, z_ld, rows, n, scratch, s_at, step)
     class_major_cross_entropy(scratch, s_at, step, labels, l_at, smoothing, losses, hits, row_at, rows, n, scale)
-    turn(scratch, s_at, step, n, rows, dz, dz_at, dz_ld)
+    if few:
+        join_columns(n, scratch, s_at, step, rows, dz, dz_at)
+    else:
+        turn(scratch, s_at, step, n, rows, dz, dz_at, dz_ld)
 
 
 @kernel

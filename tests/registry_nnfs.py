@@ -191,7 +191,8 @@ def build_layer(shape, dtype, random):
 
 
 def layers(size):
-    return [shape for shape in [*triples(size), (size, 2, 40), (65, 3, size)] if shape[2] > 0 and shape[1] > 0]
+    few = [shape for n in range(1, 5) for shape in ((size, n, 70), (35, n, size), (size, 70, n), (35, size, n))]
+    return [shape for shape in [*triples(size), *few] if shape[2] > 0 and shape[1] > 0]
 
 
 def ours_layer_forward(args):

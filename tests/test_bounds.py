@@ -17,7 +17,7 @@ import pytest
 
 import fastnn as fnn
 from fastnn import threads
-from fastnn.kernels import _compile, activations, dropout, gemm, losses, math, optim, penalties, rng
+from fastnn.kernels import _compile, activations, book_layers, dropout, gemm, losses, math, optim, penalties, rng
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs mprotect")
 SIZES = (1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 130)
@@ -107,9 +107,13 @@ def use_products(call):
                 call(gemm.dense_forward, x, w, b, y, activation, scratch(k, n, dtype))
             call(gemm.dense_backward_inputs, dz, w, dx, scratch(k, n, dtype))
             call(gemm.dense_backward_weights, x, dz, dw, db, scratch(max(k, m), n, dtype))
+            use_layer(call, x, w, b, dz)
             for form, (p, q) in enumerate(((x, w), (dz, w), (x, dz))):
                 shape = ((m, n), (m, k), (k, n))[form]
                 call(gemm.matmul, p, q, np.empty(shape, dtype), form, scratch(max(m, k), max(n, k), dtype))
+        for few, wide, m in itertools.product((2, 3, 4), (3, 15, 33, 64, 130), (1, 17, 40)):
+            for k, n in ((few, wide), (wide, few)):
+                use_layer(call, *(values(s, dtype) for s in ((m, k), (k, n), (n,), (m, n))))
     # Rows so far apart that a panel is copied first.
     for dtype, n in ((np.float32, 1024), (np.float64, 512)):
         x, w, y = values((9, 5), dtype), values((5, n), dtype), np.empty((9, n), dtype)
@@ -117,6 +121,20 @@ def use_products(call):
         dw, db = np.empty_like(w), np.empty(n, dtype)
         call(gemm.dense_backward_weights, x, y, dw, db, scratch(9, n, dtype))
         call(gemm.dense_backward_inputs, y, w, np.empty_like(x), scratch(5, n, dtype))
+
+
+def use_layer(call, x, w, b, dz):
+    """Call the kernels of whole layers, with no more room than the library gives them."""
+    (m, k), n, n_workers = x.shape, w.shape[1], threads.workers(1)
+    whole = np.empty(book_layers.dense_scratch(m, k, n, x.itemsize, n_workers), x.dtype)
+    rooms = [whole, whole]
+    if n_workers == 1:
+        rooms = [np.empty(size, x.dtype) for size in book_layers.few_scratch(m, k, n, x.itemsize)]
+    y, dx, dw, db = (np.empty_like(a) for a in (dz, x, w, b))
+    call(book_layers.layer_forward, x, w, b, y, rooms[0])
+    call(book_layers.layer_backward, x, dz, w, dw, db, dx, rooms[1])
+    call(book_layers.layer_backward, x, dz, w, dw, db, np.empty((0, 0), x.dtype), whole)
+    call(book_layers.layer_inputs, dz, w, dx, whole)
 
 
 def scratch(k, n, dtype):
@@ -225,11 +243,12 @@ def test_no_kernel_leaves_its_arrays(end, n_workers, what):
     assert code == 0, f"ended by {code} in {lines[-1] if lines else 'nothing'}\n{errors}"
     names = {line.split(" ")[0] for line in lines}
     wanted = {
-        "products": {"dense_forward", "dense_backward_inputs", "dense_backward_weights", "matmul"},
+        "products": {"dense_forward", "dense_backward_inputs", "dense_backward_weights", "matmul", "layer_forward",
+                     "layer_backward", "layer_inputs"},
         "rest": {"exp", "log", "tanh", "sigmoid", "activation_forward", "activation_backward", "update",
                  "uniform", "normal", "permutation", "softmax_forward", "softmax_backward", "dropout_forward",
                  "dropout_backward", "mean_squared_error", "softmax_cross_entropy", "row_mean", "value"},
-        "networks": {"run_chunk", "predict", "evaluate", "dense_forward"},
+        "networks": {"run_chunk", "predict", "evaluate", "layer_forward"},
     }[what]  # fmt: skip
     assert names >= wanted
     assert any("(parallel)" in line for line in lines) == (n_workers > 1)

@@ -195,7 +195,7 @@ def test_same_bits_for_any_threads_and_either_path(number, spread):
     got, history = job.fit([EachStep()])
     assert not history.compiled
     assert not {name for name, _ in spread.seen} & {"run_chunk", "run_narrow"}
-    assert spread.most("dense_forward") == 1 + number % 4
+    assert spread.most("layer_forward") == 1 + number % 4
     assert not differences(wanted, got), ("layer by layer", job)
 
 

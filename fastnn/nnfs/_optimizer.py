@@ -14,7 +14,6 @@ from fastnn.kernels import book_layers
 from fastnn.nnfs._common import EMPTY, F32, F64, Part
 
 Rates = npt.NDArray[np.float64]
-_update = book_layers.layer_update.serial
 _SMALL = threads.SERIAL_WORK / 8.0
 
 
@@ -67,7 +66,7 @@ class Optimizer(Part):
 
     def table(self, rates: Rates) -> Rates:
         """Return the kernel's numbers for the steps with the given learning rates, from ``iterations`` on."""
-        table = np.zeros((len(rates), 8))
+        table = np.zeros((len(rates), 8), np.float64)
         for column, values in enumerate(self.columns(rates, self.iterations, len(rates))):
             table[:, column] = values
         return table
@@ -112,7 +111,7 @@ class Optimizer(Part):
                 return
             layer._held = held
         if w.size < _SMALL:
-            _update(self._kind, w, b, dw, db, held[3], held[4], held[5], held[6], self._row, 1)
+            held[9](self._kind, w, b, dw, db, held[3], held[4], held[5], held[6], self._row, 1)
         else:
             threads.run(book_layers.layer_update, 8.0 * w.size, self._kind, w, b, dw, db, *held[3:7], self._row)
 
@@ -120,7 +119,7 @@ class Optimizer(Part):
         """Bring the kernel's numbers up to date."""
         row = self._row
         if row is None:
-            row = self._row = np.zeros(8)
+            row = self._row = np.zeros(8, np.float64)  # whatever `nnfs` has made of the default
         for column, value in enumerate(self.columns(self.current_learning_rate, self.iterations, 1)):
             row[column] = value
         self._slots, self._kind = self.slots, self.step_kind()
@@ -180,7 +179,7 @@ def _hold(layer: Any, slots: tuple[str, ...]) -> tuple[Any, ...] | None:
         if not _fit(w, b, weights[i], biases[i]):
             return None
     first = slots[0] if slots else ""
-    return w, b, slots, *weights, *biases, f"weight_{first}", f"bias_{first}"
+    return w, b, slots, *weights, *biases, f"weight_{first}", f"bias_{first}", book_layers.update_entry(w.dtype, 2)
 
 
 NONE: tuple[str, ...] = ()

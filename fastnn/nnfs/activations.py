@@ -19,8 +19,7 @@ __all__ = [
 ]
 
 ndarray, empty = np.ndarray, np.empty
-_forward = activations.activation_forward.serial
-_backward = activations.activation_backward.serial
+_entries = activations.activation_entries
 _softmax = book.softmax.serial
 
 
@@ -51,20 +50,30 @@ class Activation_ReLU(_Activation):
     array([[0., 2.]])
     """
 
+    _known: tuple[Any, ...] | None = None  # dtype, shape and compiled code of the last `forward`
+
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output``, a new array; `inputs` may have any shape."""
+        known = self._known
         if (
+            known is not None
+            and type(inputs) is ndarray
+            and (dtype := inputs.dtype) is known[0]
+            and inputs.shape == known[1]
+            and inputs.flags.carray
+        ):
+            output = empty(known[1], dtype)
+            known[2](inputs, output, gemm.RELU, 1)
+        elif (
             type(inputs) is ndarray
             and ((dtype := inputs.dtype) is F64 or dtype is F32)
             and inputs.ndim == 2
             and inputs.flags.carray
         ):
             output = empty(inputs.shape, dtype)
-            size = inputs.size
-            if size < threads.SERIAL_WORK:
-                _forward(inputs, output, gemm.RELU, 1)
-            else:
-                threads.run(activations.activation_forward, 1.0 * size, inputs, output, gemm.RELU)
+            threads.run(activations.activation_forward, 1.0 * inputs.size, inputs, output, gemm.RELU)
+            small = inputs.size < threads.SERIAL_WORK
+            self._known = (dtype, inputs.shape, *_entries(dtype)) if small else None
         else:
             output = np.maximum(0, inputs)
         self.inputs = inputs
@@ -72,8 +81,22 @@ class Activation_ReLU(_Activation):
 
     def backward(self, dvalues: Any) -> None:
         """Set ``dinputs``: `dvalues`, but 0 where the input was not positive."""
-        x = self.inputs
+        x, known = self.inputs, self._known
         if (
+            known is not None
+            and type(x) is ndarray
+            and type(dvalues) is ndarray
+            and x.dtype is (dtype := known[0])
+            and dvalues.dtype is dtype
+            and x.shape == (shape := known[1])
+            and dvalues.shape == shape
+            and x.flags.carray
+            and dvalues.flags.carray
+        ):
+            self.dinputs = None  # its memory is likely to be given to the new one, warm
+            dinputs = empty(shape, dtype)
+            known[3](dvalues, x, dinputs, gemm.RELU, 1)
+        elif (
             type(x) is ndarray
             and type(dvalues) is ndarray
             and ((dtype := x.dtype) is F64 or dtype is F32)
@@ -83,13 +106,8 @@ class Activation_ReLU(_Activation):
             and dvalues.flags.carray
             and dvalues.shape == x.shape
         ):
-            self.dinputs = None  # its memory is likely to be given to the new one, warm
             dinputs = empty(x.shape, dtype)
-            size = x.size
-            if size < threads.SERIAL_WORK:
-                _backward(dvalues, x, dinputs, gemm.RELU, 1)
-            else:
-                threads.run(activations.activation_backward, 1.0 * size, dvalues, x, dinputs, gemm.RELU)
+            threads.run(activations.activation_backward, 1.0 * x.size, dvalues, x, dinputs, gemm.RELU)
         else:
             dinputs = np.array(dvalues)
             dinputs[np.asarray(x) <= 0] = 0

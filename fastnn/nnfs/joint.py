@@ -9,6 +9,7 @@ import numpy as np
 from fastnn import threads
 from fastnn.arrays import Array
 from fastnn.kernels import book, book_labels
+from fastnn.kernels.book_labels import entries
 from fastnn.nnfs._common import Part, kernel_type, labels_of, refuse_label, rows_of, targets_of
 from fastnn.nnfs.activations import Activation_Sigmoid, Activation_Softmax
 from fastnn.nnfs.losses import Loss_BinaryCrossentropy, Loss_CategoricalCrossentropy
@@ -17,8 +18,6 @@ __all__ = ["Activation_Sigmoid_Loss_BinaryCrossentropy", "Activation_Softmax_Los
 
 ndarray, empty = np.ndarray, np.empty
 _SMALL = 1e4  # outputs for which a second thread does not pay
-_cross_entropy = book.cross_entropy.serial
-_cross_entropy_gradient = book_labels.cross_entropy_gradient.serial
 
 
 class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
@@ -48,7 +47,7 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
 
     output: Array
     dinputs: Array
-    _known: tuple[Any, ...] | None = None  # dtypes and shapes that were met last
+    _known: Any = None  # dtypes and shapes that were met last, and compiled code for them
     _answer: Any = None
     _scratch: Any = None
 
@@ -87,7 +86,7 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
         (m, n), answer, scratch = x.shape, self._answer, self._scratch
         output = empty((m, n), dtype)
         if m * n < _SMALL:
-            _cross_entropy(x, labels, output, answer, scratch, 1)
+            self._known[5](x, labels, output, answer, scratch, 1)
         else:
             threads.run(book.cross_entropy, 30.0 * m * n, x, labels, output, answer, scratch)
         if answer.item(1) >= 0.0:
@@ -107,7 +106,7 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
         labels = labels_of(y_true, m, n)
         self._answer = np.empty(2, x.dtype)
         self._scratch = np.empty(book.probability_scratch(threads.max_workers(), m), x.dtype)
-        self._known = (x.dtype, (m, n), (m,), labels.dtype, labels)
+        self._known = (x.dtype, (m, n), (m,), labels.dtype, labels, *entries(x.dtype, labels.dtype))
         return x, labels
 
     def backward(self, dvalues: Any, y_true: Any) -> None:
@@ -139,9 +138,9 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
             dvalues, labels = self._prepare(dvalues, y_true, "dvalues")
             dtype = dvalues.dtype
         answer = self._answer
-        dinputs = np.empty(dvalues.shape, dtype)
+        dinputs = empty(dvalues.shape, dtype)
         if dvalues.size < _SMALL:
-            _cross_entropy_gradient(dvalues, labels, dinputs, answer, 1)
+            self._known[6](dvalues, labels, dinputs, answer, 1)
         else:
             threads.run(book_labels.cross_entropy_gradient, 3.0 * dvalues.size, dvalues, labels, dinputs, answer)
         if answer.item(1) >= 0.0:

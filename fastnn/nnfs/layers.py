@@ -26,8 +26,6 @@ from fastnn.nnfs._common import (
 __all__ = ["Layer_Dense"]
 
 ndarray, empty = np.ndarray, np.empty
-_forward = book_layers.layer_forward.serial
-_backward = book_layers.layer_backward.serial
 
 
 class Layer_Dense(Part):
@@ -87,7 +85,7 @@ class Layer_Dense(Part):
     bias_regularizer_l1 = 0.0
     bias_regularizer_l2 = 0.0
     _scratch: Array | None = None
-    _known: tuple[Any, ...] | None = None  # weights, biases and shapes that the last `forward` has checked
+    _known: tuple[Any, ...] | None = None  # what the last `forward` has checked, and compiled code
     _checked: Any = None  # its inputs
     _made: tuple[Any, ...] | None = None  # what `backward` has checked and made: weights, biases, gradients
     _held: tuple[Any, ...] | None = None  # what an optimiser has checked
@@ -157,7 +155,7 @@ class Layer_Dense(Part):
             and inputs.flags.carray
         ):
             output = empty(known[5], known[2])
-            _forward(inputs, w, b, output, self._scratch, 1)
+            known[7](inputs, w, b, output, self._scratch, 1)
             self._checked = self.inputs = inputs
             self.output = output
             return
@@ -169,7 +167,8 @@ class Layer_Dense(Part):
         threads.run(book_layers.layer_forward, work, x, w, b, output, scratch)
         # Next time the same objects need no looking at; small ones only, for the others it does not matter.
         small = work < threads.SERIAL_WORK and w is self.weights and b is self.biases
-        self._known = (w, b, dtype, (m, k), (k, n), (m, n), EMPTY[dtype]) if small else None
+        call = book_layers.forward_entry(dtype, 2)
+        self._known = (w, b, dtype, (m, k), (k, n), (m, n), EMPTY[dtype], call, None) if small else None
         self._checked = x if x is inputs else None
         self.inputs = inputs
         self.output = output
@@ -195,6 +194,7 @@ class Layer_Dense(Part):
         later = not self._wanted
         if (
             known is not None
+            and known[8] is not None
             and w is known[0]
             and b is known[1]
             and x is self._checked
@@ -209,7 +209,7 @@ class Layer_Dense(Part):
             self._dinputs = self._pending = None
             dweights, dbiases = empty(known[4], dtype), empty((1, known[4][1]), dtype)
             dinputs = known[6] if later else empty(known[3], dtype)
-            _backward(x, dvalues, w, dweights, dbiases, dinputs, self._scratch, 1)
+            known[8](x, dvalues, w, dweights, dbiases, dinputs, self._scratch, 1)
         else:
             x, w, b = self._ordered(x)
             (m, k), n, dtype = x.shape, w.shape[1], x.dtype
@@ -224,6 +224,8 @@ class Layer_Dense(Part):
             work = 4.0 * m * k * n
             scratch = self._room(m, k, n, dtype, threads.workers(work))
             threads.run(book_layers.layer_backward, work, x, dvalues, w, dweights, dbiases, dinputs, scratch)
+            if known is not None:
+                self._known = (*known[:8], book_layers.backward_entry(known[2], 2))
         if self.weight_regularizer_l1 or self.weight_regularizer_l2:
             l1, l2 = float(self.weight_regularizer_l1), float(self.weight_regularizer_l2)
             threads.run(penalties.add_gradient, 5.0 * w.size, dweights, w, l1, l2)

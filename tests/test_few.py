@@ -1,0 +1,107 @@
+"""Layers of few inputs or few outputs have kernels of their own: the bits are those of the general ones."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastnn as fnn
+from fastnn.kernels import book_layers, gemm
+
+WIDTHS = (1, 2, 3, 4, 5, 8, 17, 64, 65)
+
+
+def both(m, k, n, dtype, special=False):
+    """Return the results of the kernels of a layer and of the general ones, in the same order."""
+    random = np.random.default_rng(m + 100 * k + 10_000 * n)
+    x, w, b, dz = (random.standard_normal(shape).astype(dtype) for shape in ((m, k), (k, n), (1, n), (m, n)))
+    if special:
+        for array in (x, dz):
+            array.flat[random.integers(0, array.size, 3)] = np.nan, np.inf, -0.0
+    depth = max(m, k, n)
+    scratch = np.full(
+        max(book_layers.dense_scratch(m, k, n, x.itemsize), gemm.scratch_size(depth, n, dtype)), np.nan, dtype
+    )
+    results = []
+    for general in (False, True):
+        y, dw, db, dx, alone = (np.full(shape, 7, dtype) for shape in ((m, n), (k, n), (1, n), (m, k), (m, k)))
+        if general:
+            gemm.dense_forward(x, w, b[0], y, gemm.LINEAR, scratch, 1)
+            gemm.dense_backward_weights(x, dz, dw, db[0], scratch, 1)
+            gemm.dense_backward_inputs(dz, w, dx, scratch, 1)
+            alone[...] = dx
+        else:
+            book_layers.layer_forward(x, w, b, y, scratch, 1)
+            book_layers.layer_backward(x, dz, w, dw, db, dx, scratch, 1)
+            book_layers.layer_inputs(dz, w, alone, scratch, 1)
+        results.append([y, dw, db, dx, alone])
+    return results
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("few", [1, 2, 3, 4])
+def test_bits_are_those_of_the_general_kernels(few, dtype):
+    for m in (0, 1, 7, 16, 17, 33, 300):
+        for width in WIDTHS:
+            for shape in ((m, few, width), (m, width, few)):
+                for ours, general in zip(*both(*shape, dtype), strict=True):
+                    assert ours.tobytes() == general.tobytes(), shape
+
+
+@pytest.mark.parametrize("shape", [(33, 2, 70), (33, 70, 3)])
+def test_what_is_not_finite_stays_where_it_belongs(shape):
+    for ours, general in zip(*both(*shape, np.float32, special=True), strict=True):
+        np.testing.assert_array_equal(ours, general)
+
+
+def pair():
+    random = np.random.default_rng(3)
+    dense, optimizer = fnn.Dense(2, 70, seed=0), fnn.SGD(1e-4, momentum=0.5)
+    return dense, optimizer, random.standard_normal((9, 2)).astype(np.float32)
+
+
+def step(dense, optimizer, x):
+    y = dense.forward(x)
+    dense.backward(y)
+    optimizer.update(dense)
+
+
+def test_state_that_is_bound_anew_is_what_the_next_step_takes():
+    dense, optimizer, x = pair()
+    for _ in range(3):
+        step(dense, optimizer, x)
+    other = np.full_like(dense.weights, 100.0)
+    optimizer.bind(dense, "weights", [other])
+    before = dense.weights.copy()
+    step(dense, optimizer, x)
+    assert (other < 100.0).all() and (dense.weights - before > 10.0).all()
+    optimizer.reset()
+    step(dense, optimizer, x)
+    assert (optimizer.slots(dense, "weights", dense.weights)[0] < 10.0).all()
+
+
+def test_steps_are_the_same_for_copies_and_for_another_optimizer_between():
+    dense, optimizer, x = pair()
+    for _ in range(2):
+        step(dense, optimizer, x)
+    clones = [copy.deepcopy((dense, optimizer)), pickle.loads(pickle.dumps((dense, optimizer)))]
+    idle = fnn.SGD(0.0)
+    dense.backward(dense.forward(x))
+    idle.update(dense)
+    step(dense, optimizer, x)
+    for layer, own in clones:
+        step(layer, own, x)
+        assert layer.weights.tobytes() == dense.weights.tobytes()
+
+
+def test_every_output_and_gradient_is_an_array_of_its_own():
+    dense, optimizer, x = pair()
+    kept, copies = [], []
+    for _ in range(4):
+        step(dense, optimizer, x)
+        kept.append([dense.output, dense.dweights, dense.dbiases, dense.dinputs])
+        copies.append([array.copy() for array in kept[-1]])
+    for arrays, values in zip(kept, copies, strict=True):
+        for array, value in zip(arrays, values, strict=True):
+            assert array.tobytes() == value.tobytes()
