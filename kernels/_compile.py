@@ -30,7 +30,7 @@ from numba import njit, types
 from numba.core import compiler
 from numba.core.caching import _Cache
 from numba.core.ccallback import CFunc
-from numba.core.runtime import rtsys
+from numba.core.runtime import _nrt_python
 from numba.extending import typeof_impl
 
 from ._simd import external
@@ -196,9 +196,7 @@ class _KernelCache(_Cache):
         return f"{self._name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.bin"
 
     def load_overload(self, sig, target_context):
-        # What loaded code calls. Numba's own caches load its whole library of types and functions here, which only
-        # compiling needs and does by itself: a quarter of a second and 25 MB.
-        rtsys.initialize(target_context)
+        _name_runtime()
         _link(sig)
         if not self._enabled:
             return None
@@ -230,6 +228,17 @@ def _build(function, parallel):
     subject = function.__module__.rsplit(".", 1)[-1]
     dispatcher._cache = _KernelCache(f"{subject}.{function.__name__}.{'parallel' if parallel else 'serial'}")
     return dispatcher
+
+
+@functools.cache
+def _name_runtime():
+    """Make known the C functions of Numba's runtime, which loaded code calls.
+
+    Numba's own caches load all its types and functions here and compile the rest of the runtime: a third of a second
+    and 45 MB. Only compiling needs these, and sees to them by itself.
+    """
+    for name, address in _nrt_python.c_helpers.items():
+        llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
 _primitives = {}
