@@ -13,7 +13,7 @@ import numpy as np
 from fastnn import threads
 from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
 from fastnn.engine import Operation, Parameters, Plan, aligned, work_of
-from fastnn.fitting import CHUNK_SECONDS, note_epochs
+from fastnn.fitting import note_epochs
 from fastnn.history import DivergenceWarning, History
 from fastnn.kernels import many, sync
 from fastnn.losses import Loss, SoftmaxCrossEntropy
@@ -22,6 +22,9 @@ from fastnn.optimizers import Adam, Optimizer
 from fastnn.trainer import Trainer
 
 __all__ = ["fit_many"]
+
+CHUNK_SECONDS = 0.25
+"""Length of a native call: longer than that of one `fit`, as Python has each network's figures to see to after it."""
 
 
 def fit_many(
@@ -110,6 +113,8 @@ def fit_many(
 
     run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle)
     run.prepare([model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)])
+    # Copies of one optimiser have the same rates.
+    run.alike = optimizer is None or isinstance(optimizer, Optimizer)
     run.run(limit)
     return run.histories
 
@@ -125,6 +130,7 @@ class _Run:
         self.networks, self.lowered, self.inputs, self.prepared = networks, lowered, inputs, prepared
         self.loss, self.optimizers, self.epochs, self.batch, self.shuffle = loss, optimizers, epochs, batch, shuffle
         self.histories = [History() for _ in networks]
+        self.alike = False
 
     def prepare(self, seeds: list[int]) -> None:
         """Lay the networks' arrays side by side."""
@@ -172,11 +178,15 @@ class _Run:
         n, dtype, trainers = len(counts), self.params.dtype, self.trainers
         most = max(counts)
         scalars, rows = np.empty((n, most, 8)), 1
-        rates = []
+        rates: list[Any] = []
+        known: dict[tuple[int, int], tuple[Any, Any]] = {}
         for i, (trainer, optimizer) in enumerate(zip(trainers, self.optimizers, strict=True)):
             rows = max(rows, trainer.begin(counts[i]))
-            scalars[i, : counts[i]] = optimizer.scalars(optimizer.step, counts[i])
-            rates.append(optimizer.learning_rates(optimizer.step, counts[i]))
+            key = optimizer.step, counts[i]
+            if not self.alike or key not in known:
+                known[key] = optimizer.scalars(*key), optimizer.learning_rates(*key)
+            scalars[i, : counts[i]] = known[key][0]
+            rates.append(known[key][1])
         histories = np.empty((n, rows, 3))
         plans = np.stack([trainer.plan.table for trainer in trainers])
         factors = np.stack([trainer.plan.factors for trainer in trainers])
