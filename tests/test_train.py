@@ -499,6 +499,9 @@ INTERRUPTED = """
     import numpy as np
     import fastnn as fnn
 
+    # Where the tests run in a shell's background, children are born deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     class EachStep(fnn.Callback):
         def on_step_end(self, step, logs):
             pass
