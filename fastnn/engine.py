@@ -248,13 +248,8 @@ class Predictor:
             X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows,
             plan.forward_scratch, plan.forward_part, out.reshape(-1), finite,
         )  # fmt: skip
-        if n_workers == 1:
-            train.predict.serial(*arguments, 1)
-            faults = finite[0] != 0.0
-        else:
-            threads.call(train.predict, n_workers, *arguments)
-            faults = any(finite[:n_workers].tolist())
-        if faults:
+        threads.call(train.predict, n_workers, *arguments)
+        if finite[0] != 0.0 if n_workers == 1 else any(finite[:n_workers].tolist()):
             check_finite(X, X, "X")
         self.spare.append((work, finite))
         return out
