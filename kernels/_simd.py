@@ -764,6 +764,17 @@ def _prefetch(builder, pointer, writes):
     builder.call(fn, [pointer, ir.Constant(i32, int(writes)), ir.Constant(i32, 2), ir.Constant(i32, 1)])
 
 
+@intrinsic
+def prefetch(typingctx, array, offset):
+    """Ask for the cache line of `array[offset]`, to be read, in the second-level cache; no fault if none is there."""
+
+    def codegen(context, builder, sig, args):
+        _prefetch(builder, _pointer(context, builder, sig.args[0], args[0], args[1]), False)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
 def _asker(builder, vty, vectors, steps, pointers, row, count):
     """Return what emits, within a step of a tile, the prefetch of a line of each array every few steps.
 
