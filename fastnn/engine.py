@@ -244,12 +244,11 @@ class Predictor:
         rows = len(X)
         out = np.empty((rows, self.n_out), X.dtype)
         plan, n_workers, work, finite = self._prepare(rows, limit)
-        arguments = (
-            X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows,
+        threads.call(
+            train.predict, n_workers, X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows,
             plan.forward_scratch, plan.forward_part, out.reshape(-1), finite,
         )  # fmt: skip
-        threads.call(train.predict, n_workers, *arguments)
-        if finite[0] != 0.0 if n_workers == 1 else any(finite[:n_workers].tolist()):
+        if any(finite[:n_workers].tolist()):
             check_finite(X, X, "X")
         self.spare.append((work, finite))
         return out

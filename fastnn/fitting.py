@@ -110,7 +110,7 @@ class Fit:
         each_epoch = bool(self.callbacks) or self.validation is not None or self.observes
         # A first guess at the machine's speed; the clock corrects it after the first chunk.
         chunk = max(1, int(CHUNK_SECONDS * 2e10 / max(work_of(self.operations, self.batch), 1e4)))
-        trainer.lay_out(min(self.steps_per_epoch if each_epoch else last - first, last - first))
+        trainer.lay_out(self.steps_per_epoch if each_epoch else last - first)
         try:
             self._run_chunks(trainer, first, last, chunk, each_epoch)
         finally:

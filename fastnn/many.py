@@ -111,10 +111,10 @@ def fit_many(
     }
     keyed = [prepared[id(x), id(t)] for x, t in zip(inputs, truths, strict=True)]
 
-    run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle)
-    run.prepare([model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)])
     # Copies of one optimiser have the same rates.
-    run.alike = optimizer is None or isinstance(optimizer, Optimizer)
+    alike = optimizer is None or isinstance(optimizer, Optimizer)
+    run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle, alike)
+    run.prepare([model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)])
     run.run(limit)
     return run.histories
 
@@ -125,12 +125,12 @@ class _Run:
     def __init__(
         self, networks: list[Sequential], lowered: list[list[Operation]], inputs: list[Array],
         prepared: list[tuple[Array, Array]], loss: Loss, optimizers: list[Optimizer], epochs: int,
-        batch: int | None, shuffle: bool,
+        batch: int | None, shuffle: bool, alike: bool,
     ) -> None:  # fmt: skip
         self.networks, self.lowered, self.inputs, self.prepared = networks, lowered, inputs, prepared
         self.loss, self.optimizers, self.epochs, self.batch, self.shuffle = loss, optimizers, epochs, batch, shuffle
         self.histories = [History() for _ in networks]
-        self.alike = False
+        self.alike = alike
 
     def prepare(self, seeds: list[int]) -> None:
         """Lay the networks' arrays side by side."""

@@ -131,29 +131,22 @@ class _Emitter:
             lines, distance = turned, 2 * distance
         return lines
 
+    def merged(self, vectors, places):
+        """Return the register whose lane e is lane `places[e][1]` of the vector number `places[e][0]`."""
+        merged, index = vectors[0], ir.VectorType(ir.IntType(32), self.n)
+        for c in range(1, len(vectors)):
+            # What lies in the right place already, after the first round, stays there.
+            which = [self.n + lane if own == c else lane if c == 1 else e for e, (own, lane) in enumerate(places)]
+            merged = self.builder.shuffle_vector(merged, vectors[c], ir.Constant(index, which))
+        return merged
+
     def interleaved(self, vectors, q):
         """Return register `q` of the array whose element `i * len(vectors) + c` is lane i of vector c."""
-        count, n = len(vectors), self.n
-        index = ir.VectorType(ir.IntType(32), n)
-        places = [divmod(q * n + e, count) for e in range(n)]
-        merged = vectors[0]
-        for c in range(1, count):
-            first = [lane if c == 1 else e for e, (lane, _) in enumerate(places)]
-            which = ir.Constant(index, [n + lane if own == c else first[e] for e, (lane, own) in enumerate(places)])
-            merged = self.builder.shuffle_vector(merged, vectors[c], which)
-        return merged
+        return self.merged(vectors, [divmod(q * self.n + e, len(vectors))[::-1] for e in range(self.n)])
 
     def taken_apart(self, vectors, c):
         """Return the vector c of those whose lanes `interleaved` has put side by side in `vectors`."""
-        count, n = len(vectors), self.n
-        index = ir.VectorType(ir.IntType(32), n)
-        places = [divmod(e * count + c, n) for e in range(n)]
-        merged = vectors[0]
-        for q in range(1, count):
-            first = [lane if q == 1 else e for e, (_, lane) in enumerate(places)]
-            which = ir.Constant(index, [n + lane if own == q else first[e] for e, (own, lane) in enumerate(places)])
-            merged = self.builder.shuffle_vector(merged, vectors[q], which)
-        return merged
+        return self.merged(vectors, [divmod(e * len(vectors) + c, self.n) for e in range(self.n)])
 
 
 def _by_width(vec, emit):

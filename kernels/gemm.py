@@ -356,22 +356,11 @@ def gradient_block(
     width = TILE_VECTORS * step
     if n > step or rows < step:
         lines = width * itemsize(out) // 64 * TILE_ROWS if p_ld > 0 else 0
-        # State that is not there: the parameters stand for it.
-        if s2.size > 0:
-            panel_asking(
-                x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
-                p, p_at, s1, p_at, s2, p_at, p_ld, lines, TILE_ROWS * p_ld,
-            )  # fmt: skip
-        elif s1.size > 0:
-            panel_asking(
-                x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
-                p, p_at, s1, p_at, p, p_at, p_ld, lines, TILE_ROWS * p_ld,
-            )  # fmt: skip
-        else:
-            panel_asking(
-                x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
-                p, p_at, p, p_at, p, p_at, p_ld, lines, TILE_ROWS * p_ld,
-            )  # fmt: skip
+        panel_asking(
+            x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
+            # State that is not there: the parameters stand for it.
+            p, p_at, s1 if s1.size > 0 else p, p_at, s2 if s2.size > 0 else p, p_at, p_ld, lines, TILE_ROWS * p_ld,
+        )  # fmt: skip
         return
     for i in range(0, rows, width):
         here = min(width, rows - i)
