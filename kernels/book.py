@@ -62,7 +62,7 @@ def transposed(source, at, row, column, target, target_at, target_row, target_co
 def narrow_probabilities(
     z, z_at, z_ld, labels, l_at, p, p_at, p_ld, losses, hits, row_at, rows, n, scored, scratch, s_at
 ):  # fmt: skip
-    """Probabilities of up to `_BLOCK` rows with at most `lanes` classes, lanes along the rows; see `losses`."""
+    """Probabilities of up to `_BLOCK` rows of few classes, lanes along the rows; see `losses`."""
     step = lanes(z)
     few = n <= NARROW and z_ld == n and p_ld == n
     if few:
@@ -137,7 +137,8 @@ def probability_part(
     z, z_at, z_ld, labels, l_at, p, p_at, p_ld, losses, hits, first, last, n, scored, scratch, s_at
 ):  # fmt: skip
     """Write the softmax of the rows `first` to `last` and, if `scored`, their clipped cross-entropy and hits."""
-    if n <= lanes(z):
+    # As in `losses`, so that the bits are those of the networks in `book_train`.
+    if n <= max(lanes(z), NARROW):
         for r in range(first, last, _BLOCK):
             narrow_probabilities(
                 z, z_at + r * z_ld, z_ld, labels, l_at + r, p, p_at + r * p_ld, p_ld,

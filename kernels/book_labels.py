@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import lanes, load_n, max_lanes, select, splat, store_n
+from ._simd import NARROW, lanes, load_n, max_lanes, select, splat, store_n
 from .book import cross_entropy, wrong_label
 from .losses import sum_rows
 from .math import vlog
@@ -24,7 +24,7 @@ def probability_gradient_part(dv, dv_at, dv_ld, labels, l_at, d, d_at, d_ld, fir
     step = lanes(d)
     factor = splat(d, scale)
     one, small = max_lanes(splat(d, 1.0)), max_lanes(factor)
-    narrow = n <= step
+    narrow = n <= max(step, NARROW)
     if narrow and same:
         for r in range(first, last):
             d[np.uint64(d_at + r * d_ld + np.int64(labels[np.uint64(l_at + r)]))] -= one

@@ -248,7 +248,9 @@ def forward_part(
     step = lanes(y)
     width = TILE_VECTORS * step
     packs = m > TILE_ROWS and far_apart(w, n)
-    t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step, 1, worker, n_workers)
+    # Few columns are taken all at once: no part is of some of them, also where they fill more than one register.
+    unit = n if n <= NARROW else step
+    t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + unit - 1) // unit, 1, worker, n_workers)
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
     if r1 <= r0:
         return
@@ -261,8 +263,8 @@ def forward_part(
             activate_block(y, y_at + r0 * y_ld, y_ld, r1 - r0, n, activation)
         return
     finish = _RELU if activation == RELU else KEEP
-    end = min(n, v1 * step)
-    for j in range(v0 * step, end, width):
+    end = min(n, v1 * unit)
+    for j in range(v0 * unit, end, width):
         columns = min(width, end - j)
         if packs:
             copy_panel(w, w_at + j, n, k, columns, scratch, s_at)
@@ -287,7 +289,8 @@ def inputs_part(
     """Compute a worker's part of `dx = (dz @ w.T) * act'(y)`; `y` lies as `dx` does, `dx_ld` apart."""
     step = lanes(dx)
     width = TILE_VECTORS * step
-    t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (k + step - 1) // step, 2, worker, n_workers)
+    unit = k if k <= NARROW else step
+    t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (k + unit - 1) // unit, 2, worker, n_workers)
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
     if r1 <= r0:
         return
@@ -301,8 +304,9 @@ def inputs_part(
             derive_block(dx, y, dx_at + at, y_at + at, dx_ld, r1 - r0, k, activation)
         return
     finish = WHERE_POSITIVE if activation == RELU else KEEP
-    for j in range(v0 * step, min(k, v1 * step), width):
-        columns = min(width, min(k, v1 * step) - j)
+    end = min(k, v1 * unit)
+    for j in range(v0 * unit, end, width):
+        columns = min(width, end - j)
         for c in range(0, columns, step):
             for i in range(0, n, step):
                 transpose(
@@ -374,8 +378,14 @@ def gradient_block(
 
 @kernel
 def turn(source, at, stride, rows, columns, target, target_at, target_stride):
-    """Transpose a block of at most lanes × lanes; arguments as `_simd.transpose`, kept out of its callers."""
-    transpose(source, at, stride, rows, columns, target, target_at, target_stride)
+    """Transpose a block of any size; arguments as `_simd.transpose`, whose code is kept out of the callers."""
+    step = lanes(source)
+    for i in range(0, rows, step):
+        for j in range(0, columns, step):
+            transpose(
+                source, at + i * stride + j, stride, min(step, rows - i), min(step, columns - j),
+                target, target_at + j * target_stride + i, target_stride,
+            )  # fmt: skip
 
 
 @kernel

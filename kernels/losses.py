@@ -76,7 +76,7 @@ def class_major_cross_entropy(z, z_at, z_row, labels, l_at, smoothing, losses, h
 def narrow_cross_entropy(
     z, z_at, z_ld, labels, l_at, smoothing, dz, dz_at, dz_ld, losses, hits, row_at, rows, n, scale, scratch, s_at
 ):  # fmt: skip
-    """Softmax cross-entropy of up to one register of rows with at most `lanes` classes, by way of class-major scratch.
+    """Softmax cross-entropy of up to one register of rows of few classes, by way of class-major scratch.
 
     `scratch` holds `n` registers.
     """
@@ -194,7 +194,8 @@ def cross_entropy_part(
     `labels` are class numbers held in T. `scale` multiplies the gradient: one over the rows of the batch.
     """
     step = lanes(z)
-    if n <= step and not soft:
+    # `NARROW` as well as a register, so that the bits are those of the networks in `narrow` where lanes are two.
+    if n <= max(step, NARROW) and not soft:
         for r in range(first, last, step):
             narrow_cross_entropy(
                 z, z_at + r * z_ld, z_ld, labels, l_at + r, smoothing, dz, dz_at + r * dz_ld, dz_ld,
