@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from registry import ENTRIES
 
 import fastnn as fnn
 from fastnn.kernels import book_layers, gemm
@@ -53,6 +54,42 @@ def test_bits_are_those_of_the_general_kernels(few, dtype):
 def test_what_is_not_finite_stays_where_it_belongs(shape):
     for ours, general in zip(*both(*shape, np.float32, special=True), strict=True):
         np.testing.assert_array_equal(ours, general)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_narrow_network_takes_the_step_of_its_layers(dtype):
+    random = np.random.default_rng(5)
+    for n in (2, 3, 4):
+        x, y = (3 * random.standard_normal((77, 2))).astype(dtype), random.integers(0, n, 77)
+        layers = fnn.Dense(2, 17, seed=1), fnn.ReLU(), fnn.Dense(17, n, seed=2)
+        for dense in layers[::2]:
+            dense.weights = random.standard_normal(dense.weights.shape).astype(dtype)
+        apart, loss, optimizer, z = copy.deepcopy(layers), fnn.SoftmaxCrossEntropy(), fnn.SGD(0.1), x
+        for layer in apart:
+            z = layer.forward(z)
+        mean = loss.forward(z, y)
+        d = loss.backward()
+        for layer in reversed(apart):
+            d = layer.backward(d)
+        history = fnn.Sequential(*layers).fit(
+            x, y, optimizer=fnn.SGD(0.1), epochs=1, batch_size=None, shuffle=False, progress=False
+        )
+        assert history["loss"][0] == mean, n
+        for one, other in zip(layers[::2], apart[::2], strict=True):
+            optimizer.update(other)
+            assert one.weights.tobytes() == other.weights.tobytes(), n
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_of_few_classes_have_the_bits_of_the_general_kernel(dtype):
+    entry = ENTRIES["losses.softmax_cross_entropy[labels]"]
+    for n in WIDTHS[1:]:
+        args = entry.args((77, n), dtype)
+        rows, dz, hits = entry.ours(args)
+        loss = fnn.SoftmaxCrossEntropy()
+        loss.forward(args.z, args.labels)
+        for ours, general in ((loss.sample_losses, rows), (loss.backward(), dz), (loss.sample_hits, hits)):
+            assert ours.tobytes() == general.tobytes(), n
 
 
 def pair():

@@ -11,7 +11,7 @@ from registry import ENTRIES, wide
 import fastnn.kernels
 from fastnn.kernels._compile import Kernel
 
-SIZES = (0, 1, 15, 16, 17, 31, 33, 63, 65, 300, 1000)
+SIZES = (0, 1, 2, 3, 4, 15, 16, 17, 31, 33, 63, 65, 300, 1000)
 # Called by kernels only, though its last argument is the number of workers.
 INTERNAL = {"sync.gather"}
 
@@ -57,13 +57,14 @@ def test_parity_at_random_shapes(name, dtype):
         agree(entry, shape, dtype, seed)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.direct])
-def test_parts_do_not_change_the_bits(name):
+def test_parts_do_not_change_the_bits(name, dtype):
     entry = ENTRIES[name]
-    for shape in entry.shapes(65):
+    for shape in [*entry.shapes(65), *entry.shapes(3)]:
         bits = []
         for workers in (1, 2, 3, 4):
-            args = entry.args(shape, np.float32)
+            args = entry.args(shape, dtype)
             args.workers = workers
             bits.append([result.tobytes() for result in entry.ours(args)])
         assert all(other == bits[0] for other in bits), shape
