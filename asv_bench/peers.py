@@ -24,6 +24,7 @@ from peer_steps import CASES, PEERS
 
 OURS = "fastnn"
 PAUSE = 0.05  # seconds; thread pools that spin after their work have gone to sleep by then
+LEAST_STEPS = 100  # in a run: what it costs once, memory's first touch above all, is no part of a steady state
 PREPARE_LIMIT = 300  # seconds for building, compiling and warming one peer's case
 VERSIONS = ("fastnn-numba", "numba", "llvmlite", "numpy", "scipy", "torch", "jax", "jaxlib", "scikit-learn")
 
@@ -68,7 +69,7 @@ def work(pipe, name, threads, shuffle):
 
 
 def calibrate(peer, seconds):
-    """Warm a peer up and find how many steps last at least `seconds`.
+    """Warm a peer up and find how many steps, `LEAST_STEPS` or more, last at least `seconds`.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def calibrate(peer, seconds):
         peer.run(steps)  # JAX compiles for each number of steps
         taken = peer.run(steps)[0]
     # A tenth more, as a run that falls short of `seconds` is not what was asked for.
-    steps = max(steps, math.ceil(1.1 * seconds / taken * steps / epoch) * epoch)
+    steps = max(steps, math.ceil(max(1.1 * seconds / taken * steps, LEAST_STEPS) / epoch) * epoch)
     peer.run(steps)
     return steps
 
@@ -381,7 +382,8 @@ def main():
         for worker in workers.values():
             worker.stop()
     print("\n".join(f"- {line}" for line in machine))
-    print(f"- Runs: {options.rounds} rounds of at least {options.seconds:g} s each, float32, ", end="")
+    least = f"{options.seconds:g} s and {LEAST_STEPS} steps"
+    print(f"- Runs: {options.rounds} rounds of at least {least} each, float32, ", end="")
     print("shuffled rows" if options.shuffle else "consecutive batches (scikit-learn always shuffles)")
     print(f"\n{report(results, list(workers))}")
     if notes:
