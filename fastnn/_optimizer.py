@@ -213,31 +213,32 @@ class Optimizer(Configurable, abc.ABC):
         ValueError
             If a gradient has not its parameter's shape. Nothing has changed then.
         """
-        row, kind = self._ahead.row(self, self.step), self.kind
-        n_slots, token, calls = optim.SLOTS[kind], self._token, []
+        row, kind, token, calls = self._ahead.row(self, self.step), self.kind, self._token, []
         for layer in layers:
-            held = getattr(layer, "_held", None)
-            made = getattr(layer, "_made", None)
+            held, made = getattr(layer, "_held", None), getattr(layer, "_made", None)
+            if held is None or made is None:
+                break
+            w, b, dw, db = made
             if (
-                held is None
-                or made is None
-                or held.token is not token
-                or held.n_slots != n_slots
-                or (w := layer.weights) is not held.weights  # type: ignore[attr-defined]
-                or (b := layer.biases) is not held.biases  # type: ignore[attr-defined]
-                or w is not made.weights
-                or b is not made.biases
-                or layer.dweights is not made.dweights  # type: ignore[attr-defined]
-                or layer.dbiases is not made.dbiases  # type: ignore[attr-defined]
+                held.token is not token
+                or held.kind != kind
+                or w is not held.weights
+                or b is not held.biases
+                or w is not layer.weights  # type: ignore[attr-defined]
+                or b is not layer.biases  # type: ignore[attr-defined]
+                or dw is not layer.dweights  # type: ignore[attr-defined]
+                or db is not layer.dbiases  # type: ignore[attr-defined]
                 or not w.flags.carray
                 or not b.flags.carray
             ):
-                self._update_any(layers, row, kind)
-                return
-            calls.append((held.call, made.arrays, held.state))
-        for call, arrays, state in calls:
-            call(kind, *arrays, *state, row, 1)
-        self.step += 1
+                break
+            calls.append((held, made))
+        else:
+            for held, made in calls:
+                held.call(kind, *made, *held.state, row, 1)
+            self.step += 1
+            return
+        self._update_any(layers, row, kind)
 
     def _update_any(self, layers: Sequence[Layer], row: Rates, kind: int) -> None:
         """Do one step on layers of which nothing is known yet."""
@@ -262,7 +263,7 @@ class Optimizer(Configurable, abc.ABC):
                     param[...] = ordered
             # One call for both parameters; AMSGrad's three arrays of state do not go into it.
             if ready and n_slots <= 2 and parts[0][1].size < _SMALL and layer._made is not None:
-                layer._held = _Held(layer, self._state[layer], self._token)
+                layer._held = _Held(layer, self._state[layer], self._token, kind)
         self.step += 1
 
     def get_config(self) -> dict[str, Any]:
@@ -350,11 +351,11 @@ class _Slots:
 class _Held:
     """What a step on a small dense layer needs, all of it checked: the layer keeps it for the next one."""
 
-    __slots__ = ("biases", "call", "n_slots", "state", "token", "weights")
+    __slots__ = ("biases", "call", "kind", "state", "token", "weights")
 
-    def __init__(self, layer: Any, known: Mapping[str, _Slots], token: object) -> None:
-        w, b, of_weights, of_biases = layer.weights, layer.biases, known["weights"].arrays, known["biases"].arrays
-        self.token, self.weights, self.biases, self.n_slots = token, w, b, len(of_weights)
+    def __init__(self, layer: Any, known: Mapping[str, _Slots], token: object, kind: int) -> None:
+        self.weights, self.biases = w, b = layer.weights, layer.biases
+        self.token, self.kind, of_weights, of_biases = token, kind, known["weights"].arrays, known["biases"].arrays
         none, spare = [np.empty((0, 0), w.dtype)] * 2, [np.empty(0, b.dtype)] * 2
         # Views that nobody else has, so that they need no check.
         self.state = (
@@ -381,10 +382,7 @@ def _checked_rate(value: Any) -> Any:
 
 
 def _parts(layer: Layer) -> tuple[Sequence[tuple[str, Array, Array]], bool]:
-    """Return (name, parameter, gradient) of all that a layer has to learn, and whether kernels take them as they are.
-
-    If not, they are known to fit each other nevertheless.
-    """
+    """Return (name, parameter, gradient), which fit, of all that a layer learns; and whether kernels take them."""
     ready = layer._to_learn() if hasattr(layer, "_to_learn") else None
     if ready is not None:
         return ready, True

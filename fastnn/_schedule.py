@@ -208,24 +208,31 @@ _FIRST_ROWS, _MOST_ROWS = 8, 256
 class Ahead:
     """Rows of an optimiser's `scalars` for steps to come: 0.4 µs a step, where asking for one row takes 20.
 
-    They are kept as long as the optimiser's settings and its schedule's are the very objects that they were made
-    from; nothing is kept if one of them is more than a plain number, or the schedule may have a mind of its own.
+    They are kept as long as the optimiser's settings and its schedule's equal those that they were made from; nothing
+    is kept if one of them is more than a plain number, or the schedule may have a mind of its own.
     """
 
     def __init__(self) -> None:
         self._first = 0
         self._rows: list[Rates] = []
-        self._settings: Callable[[Any], Any] = lambda optimizer: ()
-        self._made_from: Any = ()
+        self._settings: Callable[[Any], Any] = lambda optimizer: (None,)
+        self._made_from: Any = (None,)
 
     def row(self, optimizer: Any, step: int) -> Rates:
         """Return ``optimizer.scalars(step, 1)[0]``."""
-        place, had = step - self._first, len(self._rows)
-        current = 0 <= place <= had and self._current(optimizer)
+        rows = self._rows
+        place, had = step - self._first, len(rows)
+        try:
+            settings = self._settings(optimizer)
+            # The rate, the last of them, must be the very object: True, which is no rate, equals 1.0.
+            same = settings == self._made_from and settings[-1] is self._made_from[-1]
+        except (AttributeError, ValueError):  # a number has taken the place of a schedule, an array that of a number
+            same = False
+        current = same and 0 <= place <= had
         if current and place < had:
-            return self._rows[place]
-        settings = _settings_of(optimizer)
-        if settings is None:
+            return rows[place]
+        fetch = _settings_of(optimizer)
+        if fetch is None:
             self._rows = []
             return optimizer.scalars(step, 1)[0]
         count = min(2 * had, _MOST_ROWS) if current and had else _FIRST_ROWS
@@ -233,15 +240,9 @@ class Ahead:
             table = optimizer.scalars(step, count)
         except Exception:  # what is wrong with a later step is told when it comes
             table = optimizer.scalars(step, 1)
-        self._settings, self._made_from = settings, settings(optimizer)
+        self._settings, self._made_from = fetch, fetch(optimizer)
         self._first, self._rows = step, list(table)
         return self._rows[0]
-
-    def _current(self, optimizer: Any) -> bool:
-        try:
-            return all(map(operator.is_, self._settings(optimizer), self._made_from))
-        except AttributeError:  # a number has taken the place of a schedule
-            return False
 
 
 def _settings_of(optimizer: Any) -> Callable[[Any], Any] | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastnn import threads
 from fastnn._array_steps import FLOAT32, FLOAT64, in_order
-from fastnn._known import Known, Made, scratch_size
+from fastnn._known import Known, scratch_size
 from fastnn.arrays import (
     Array,
     as_gradient,
@@ -31,7 +31,7 @@ from fastnn.kernels import book_layers, dropout, penalties
 
 __all__ = ["Dense", "Dropout"]
 
-_empty = np.empty
+_ndarray, _empty = np.ndarray, np.empty
 
 
 @final
@@ -168,7 +168,7 @@ class Dense(Layer):
             known is not None
             and w is known.weights
             and b is known.biases
-            and type(inputs) is np.ndarray
+            and type(inputs) is _ndarray
             and inputs.dtype is known.dtype
             and inputs.shape == known.inputs
             and w.shape == known.shape
@@ -177,7 +177,8 @@ class Dense(Layer):
             and inputs.flags.carray
         ):
             y = _empty(known.outputs, known.dtype)
-            known.forward(inputs, w, b, y, _empty(known.room, known.dtype), 1)
+            scratch = _empty(known.room, known.dtype) if known.room else known.spare
+            known.forward(inputs, w, b, y, scratch, 1)
             self.inputs, self.output = inputs, y
             return y
         x = as_passed(inputs, "inputs", self.n_inputs)
@@ -217,20 +218,19 @@ class Dense(Layer):
             and known.backward is not None
             and w is known.weights
             and b is known.biases
-            and type(x) is np.ndarray
-            and type(dvalues) is np.ndarray
+            and type(x) is _ndarray
+            and type(dvalues) is _ndarray
             and (dtype := known.dtype) is x.dtype
             and dvalues.dtype is dtype
             and x.shape == known.inputs
             and dvalues.shape == known.outputs
             and w.shape == known.shape
-            and self.n_outputs == known.n_outputs
-            and self.n_inputs == known.n_inputs
             and x.flags.carray
             and dvalues.flags.carray
         ):
             dw, db, dx = _empty(known.shape, dtype), _empty(known.n_outputs, dtype), _empty(known.inputs, dtype)
-            known.backward(x, dvalues, w, dw, db, dx, _empty(known.room_back, dtype), 1)
+            scratch = _empty(known.room_back, dtype) if known.room_back else known.spare
+            known.backward(x, dvalues, w, dw, db, dx, scratch, 1)
         else:
             x = as_passed(self._last(x), "inputs", self.n_inputs)
             w, b = self._ordered(x.dtype)
@@ -246,7 +246,7 @@ class Dense(Layer):
         if self.bias_l1 or self.bias_l2:
             _add_penalty(db, b, self.bias_l1, self.bias_l2)
         self.dweights, self.dbiases, self.dinputs = dw, db, dx
-        self._made = Made(w, b, dw, db)
+        self._made = w, b, dw, db
         return dx
 
     def parameters(self) -> dict[str, Array]:

@@ -212,10 +212,11 @@ class SoftmaxCrossEntropy(Loss):
         return mean
 
     def _score(self, known: KnownLabels, z: Array, y: Array) -> float | None:
-        dtype, out = known.dtype, empty(2)
+        dtype, (scratch, out) = known.dtype, known.borrow()
         dz, rows, hits = empty(known.outputs, dtype), empty(known.rows, dtype), empty(known.rows, dtype)
-        known.score(z, y, float(self.label_smoothing), dz, rows, hits, empty(known.room, dtype), out)
+        known.score(z, y, float(self.label_smoothing), dz, rows, hits, scratch, out)
         mean, wrong = out.tolist()
+        known.give_back(scratch, out)
         if wrong:
             return None
         self.sample_losses, self.sample_hits, self._gradient, self.dinputs = rows, hits, dz, None
