@@ -32,6 +32,15 @@ class Report:
         self.epoch = 0
         # Chapter 18 prints the penalty with which an epoch's only step began, not the one it left.
         self.penalty: Any = 0.0
+        self._figures: Any = None
+        self._text = ""
+
+    def _losses(self, *figures: Any) -> str:
+        """Return `losses_text`, of the call before if the figures are the same: an epoch of one step has them twice."""
+        # Equal numbers look the same, but for zeros of either sign.
+        if figures != self._figures or figures[3] is not self._figures[3] or not figures[1] > 0.0:
+            self._figures, self._text = figures, losses_text(*figures)
+        return self._text
 
     def begin(self, epoch: int) -> None:
         """Add the line that begins an epoch, counted from 1."""
@@ -52,14 +61,14 @@ class Report:
         """Add a step's line, or keep what the epoch's line needs of it."""
         self.penalty = regularization_loss
         if not self.epoch_lines:
-            self.lines.append(f"step: {step}, {losses_text(accuracy, data_loss, regularization_loss, rate)}")
+            self.lines.append(f"step: {step}, {self._losses(accuracy, data_loss, regularization_loss, rate)}")
 
     def end(self, accuracy: Any, data_loss: Any, regularization_loss: Any, rate: Any) -> None:
         """Add the line that ends an epoch."""
         if self.print_every is None:
             return
         if not self.epoch_lines:
-            self.lines.append(f"training, {losses_text(accuracy, data_loss, regularization_loss, rate)}")
+            self.lines.append(f"training, {self._losses(accuracy, data_loss, regularization_loss, rate)}")
         elif not self.epoch % self.print_every:
             self.lines.append(f"epoch: {self.epoch}, {losses_text(accuracy, data_loss, self.penalty, rate)}")
 
