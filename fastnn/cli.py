@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from fastnn import datasets
 from fastnn._warmup import DTYPES, compile_in_processes
 from fastnn.activations import ReLU
 from fastnn.arrays import Array
+from fastnn.callbacks import Callback
 from fastnn.initializers import Normal
 from fastnn.kernels import _compile, _simd
 from fastnn.layers import Dense
@@ -226,14 +227,11 @@ def _demo(options: argparse.Namespace) -> None:
     _prepare(example, threads)
     plain_step, plain_losses = _time_plain(example, options.numpy_steps)
     model, seconds, losses, figures = _train(example, threads)
-    steps = example.epochs * example.steps_per_epoch
-    step = seconds / steps
-
+    step = seconds / (steps := example.epochs * example.steps_per_epoch)
     print(f"\nafter {example.epochs:,} epochs: {figures}")
     if example.X_test is not None:
         test = model.evaluate(example.X_test, example.y_test, n_threads=threads)
-        shown = f"acc: {test['accuracy']:.4f}, loss: {test['loss']:.3f}"
-        print(f"on {len(example.X_test):,} test images: {shown}")
+        print(f"on {len(example.X_test):,} test images: acc: {test['accuracy']:.4f}, loss: {test['loss']:.3f}")
     print(f"fastnn: {seconds:.2f} s for {steps:,} steps, {1e6 * step:.1f} µs each")
     print(
         f"the same loop in pure NumPy: {plain_step * steps:.2f} s, at {1e6 * plain_step:.1f} µs a step, "
@@ -288,32 +286,40 @@ def _time_plain(example: Example, steps: int) -> tuple[float, list[float]]:
     return (time.perf_counter() - began) / steps, losses
 
 
+class _Lines(Callback):
+    """Figures of epochs as they end, the first and the last among them, and a progress bar."""
+
+    def __init__(self, example: Example, bar: Any) -> None:
+        self.every, self.last, self.bar, self.figures = example.every, example.epochs - 1, bar, ""
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Print a line, if it is this epoch's turn."""
+        self.bar.update(epoch + 1 - self.bar.n)
+        if epoch % self.every == 0 or epoch == self.last:
+            self.figures = f"acc: {logs['accuracy']:.3f}, loss: {logs['loss']:.3f}, lr: {logs['learning_rate']:.6g}"
+            tqdm.write(f"epoch: {epoch}, {self.figures}", file=sys.stdout)
+
+
 def _train(example: Example, threads: int | None) -> tuple[Sequential, float, list[float], str]:
-    """Train in pieces, with figures after each; return model, seconds, losses and the last figures."""
+    """Train, with figures as it goes; return model, seconds, losses and the last figures."""
     model, optimizer = example.model(), example.make_optimizer()
-    seconds, losses, figures = 0.0, [], ""
-    loss = SoftmaxCrossEntropy()
+    loss, losses = SoftmaxCrossEntropy(), list[float]()
     with tqdm(total=example.epochs, unit="epoch", disable=None, dynamic_ncols=True) as bar:
-        done = 0
-        while done < example.epochs:
+        # A callback wants a look after each epoch. Where that is one step, training goes in pieces instead.
+        lines, whole, began = _Lines(example, bar), example.steps_per_epoch > 1, time.perf_counter()
+        while (done := len(losses)) < example.epochs:
             # The first piece is one epoch: it shows where training starts from, as the notes' loops do.
-            piece = 1 if done == 0 else min(example.every, example.epochs - done)
-            began = time.perf_counter()
+            piece = example.epochs if whole else min(example.every, example.epochs - done) if done else 1
             # The same optimiser and `initial_epoch` make the pieces one training, to the bit.
             history = model.fit(
                 example.X, example.y, loss=loss, optimizer=optimizer, epochs=piece, batch_size=example.batch,
-                initial_epoch=done, progress=False, n_threads=threads,
+                initial_epoch=done, progress=False, n_threads=threads, callbacks=[lines] if whole else (),
             )  # fmt: skip
-            seconds += time.perf_counter() - began
             losses += history["loss"]
-            done += piece
-            bar.update(piece)
-            figures = (
-                f"acc: {history['accuracy'][-1]:.3f}, loss: {history['loss'][-1]:.3f}, "
-                f"lr: {history['learning_rate'][-1]:.6g}"
-            )
-            tqdm.write(f"epoch: {done - 1}, {figures}", file=sys.stdout)
-    return model, seconds, losses, figures
+            if not whole:
+                lines.on_epoch_end(len(losses) - 1, {name: values[-1] for name, values in history.items()})
+        seconds = time.perf_counter() - began
+    return model, seconds, losses, lines.figures
 
 
 # --- info ---
