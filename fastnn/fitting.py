@@ -350,7 +350,8 @@ class _Guard:
 
     def __init__(self, trainer: Trainer, optimizer: Optimizer) -> None:
         self.trainer, self.optimizer = trainer, optimizer
-        self.copy: tuple[int, int, Array, list[Array] | None] | None = None
+        self.copy: tuple[int, int, list[Array]] | None = None
+        self.room: list[Array] = []
         self.taken, self.cost = -math.inf, 0.0
 
     def before_chunk(self) -> None:
@@ -362,11 +363,15 @@ class _Guard:
         if not all_finite(flat):
             return
         # Before an optimiser's first step its state is zero.
-        kept = [s.copy() for s in state] if self.optimizer.step else None
-        self.copy = self.trainer.step, self.optimizer.step, flat.copy(), kept
+        values = [flat, *state] if self.optimizer.step else [flat]
+        # Each copy takes the last one's place: two at once would be half of what a large network needs in all.
+        self.room += [np.empty_like(value) for value in values[len(self.room) :]]
+        for place, value in zip(self.room, values, strict=False):
+            place[...] = value
+        self.copy = self.trainer.step, self.optimizer.step, self.room[: len(values)]
         self.taken = time.perf_counter()
         # The next copy is of the state too, whatever this one was of.
-        self.cost = (self.taken - now) * (1 if kept is not None else 1 + sum(s.size > 0 for s in state))
+        self.cost = (self.taken - now) * (1 if len(values) > 1 else 1 + sum(s.size > 0 for s in state))
 
     def restore(self) -> None:
         """Go back to finite parameters: run again from the copy to the step before the bad one."""
@@ -375,10 +380,10 @@ class _Guard:
             return
         bad = trainer.step
         for upto in (bad - 1, self.copy[0]):
-            step, optimizer_step, flat, state = self.copy
+            step, optimizer_step, (flat, *state) = self.copy
             trainer.flat[...] = flat
             for place, ours in enumerate(trainer.state):
-                ours[...] = 0.0 if state is None else state[place]
+                ours[...] = state[place] if state else 0.0
             trainer.step, self.optimizer.step = step, optimizer_step
             trainer.tally.fill(0.0)
             if upto > step:

@@ -15,9 +15,9 @@ from fastnn.engine import LINE, Operation, Parameters, Plan, aligned, work_of
 from fastnn.kernels import gemm, jobs, losses, narrow, network, panels, sync, train
 
 # Panels pay for batches so small that updates are a large part of a step (784-128-128-10, 128 rows: 387 -> 355 µs; at
-# 784-512 and 128 rows they gain nothing), if copying in and out is none to speak of, and if workers' shares are about
-# equal.
-_PANEL_ROWS, _PANEL_STEPS, _PANEL_SPARE = 128, 200, 1.1
+# 784-512 and 128 rows they gain nothing where cores share a cache, and 2.9 -> 2.5 ms where they do not), if copying in
+# and out is none to speak of, and if workers' shares are about equal.
+_PANEL_ROWS, _PANEL_STEPS, _PANEL_SPARE = 128, 50, 1.1
 
 
 def is_narrow(operations: Sequence[Operation], loss: Any, targets: Array) -> bool:
