@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numba
 
@@ -121,8 +120,7 @@ class Pace:
     """Whether one worker or `most` are faster just now, found out by trying; the bits are the same either way.
 
     On a core that another program keeps busy, the worker there holds up all others at every barrier: a step of 45 µs
-    took 750 with two workers. Short trials at the start, and then once a second, cost a hundredth of the time; a run
-    that begins within a second of what was found for its like has none at its start (10 ms in runs of 180).
+    took 750 with two workers. Short trials at the start, and then once a second, cost a hundredth of the time.
 
     Parameters
     ----------
@@ -135,19 +133,13 @@ class Pace:
 
     _LONG = 2e8
     _TRIAL, _PERIOD = 0.1, 1.0  # of a chunk's length; seconds
-    _KEPT = 64
-    # Of the runs before: what was chosen, and when. Threads may write at once: either entry is right.
-    _found: ClassVar[dict[tuple[int, float], tuple[int, float]]] = {}
 
     def __init__(self, most: int, work: float = 0.0) -> None:
-        self._like = most, work
+        self.chosen = most
         self.most = 1 if work > self._LONG else most
+        self._trials = [most, 1, most, 1] if self.most > 1 else []
         self._costs: dict[int, float] = {}
-        now = time.perf_counter()
-        self.chosen, self._since = self._found.get(self._like, (most, -math.inf))
-        self._trials: list[int] = []
-        if self.most > 1 and now - self._since > self._PERIOD:
-            self.chosen, self._since, self._trials = most, now, [most, 1, most, 1]
+        self._since = time.perf_counter()
 
     def next(self) -> tuple[int, float]:
         """Return the workers for the next chunk, and how much of a usual chunk it should be."""
@@ -165,9 +157,6 @@ class Pace:
         if not self._trials:
             self.chosen = min(self._costs, key=lambda n: self._costs[n])
             self._since = time.perf_counter()
-            if len(self._found) >= self._KEPT:
-                self._found.clear()
-            self._found[self._like] = self.chosen, self._since
 
 
 def call(kernel: Any, n_workers: int, *args: Any, parallel: bool = False) -> int:

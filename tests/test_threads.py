@@ -49,16 +49,9 @@ def _run(pace, cost, chunks):
     return used
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """The time as `Pace` has it, in a list; and nothing found yet."""
-    now = [0.0]
-    monkeypatch.setattr(threads.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(threads.Pace, "_found", {})
-    return now
-
-
-def test_pace_takes_the_faster_and_tries_again(clock):
+def test_pace_takes_the_faster_and_tries_again(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
     pace = threads.Pace(4)
     used = _run(pace, {1: 2.0, 4: 1.0}, 8)
     assert [w for w, _ in used] == [4, 1, 4, 1, 4, 4, 4, 4]
@@ -68,18 +61,6 @@ def test_pace_takes_the_faster_and_tries_again(clock):
     assert [w for w, _ in _run(pace, {1: 2.0, 4: 9.0}, 5)] == [4, 1, 1, 1, 1]
     clock[0] = 4.0
     assert [w for w, _ in _run(pace, {1: 2.0, 4: 1.0}, 4)] == [1, 4, 4, 4]
-
-
-def test_a_run_soon_after_its_like_begins_with_what_that_found(clock):
-    _run(threads.Pace(2, 1e7), {1: 1.0, 2: 5.0}, 4)
-    clock[0] = 0.9
-    assert _run(threads.Pace(2, 1e7), {1: 1.0}, 2) == [(1, 1.0)] * 2
-    assert [w for w, _ in _run(threads.Pace(2, 2e7), {1: 1.0, 2: 5.0}, 2)] == [2, 1]
-    soon = threads.Pace(2, 1e7)
-    clock[0] = 1.1
-    assert [w for w, _ in _run(soon, {1: 1.0, 2: 0.5}, 3)] == [1, 2, 2]
-    clock[0] = 9.0
-    assert [w for w, _ in _run(threads.Pace(2, 1e7), {1: 1.0, 2: 5.0}, 5)] == [2, 1, 2, 1, 1]
 
 
 def test_pace_of_one_worker_or_long_steps_tries_nothing():
