@@ -144,7 +144,8 @@ class Pace:
     def next(self) -> tuple[int, float]:
         """Return the workers for the next chunk, and how much of a usual chunk it should be."""
         if self.most > 1 and not self._trials and time.perf_counter() - self._since > self._PERIOD:
-            self._trials = [self.chosen, self.most + 1 - self.chosen]
+            # Workers that have slept are slow at first: their second trial counts.
+            self._trials = [self.most, 1] if self.chosen > 1 else [1, self.most, self.most]
             self._costs = {}
         return (self._trials[0], self._TRIAL) if self._trials else (self.chosen, 1.0)
 

@@ -60,7 +60,10 @@ def test_pace_takes_the_faster_and_tries_again(monkeypatch):
     # The other threads have become slow: found out at the next trial, and again when they are fast once more.
     assert [w for w, _ in _run(pace, {1: 2.0, 4: 9.0}, 5)] == [4, 1, 1, 1, 1]
     clock[0] = 4.0
-    assert [w for w, _ in _run(pace, {1: 2.0, 4: 1.0}, 4)] == [1, 4, 4, 4]
+    again = _run(pace, {1: 2.0, 4: 1.0}, 4)
+    assert [w for w, _ in again] == [1, 4, 4, 4]
+    # What sleeps between trials is tried twice.
+    assert [p < 1.0 for _, p in again] == [True] * 3 + [False]
 
 
 def test_pace_of_one_worker_or_long_steps_tries_nothing():
