@@ -75,6 +75,6 @@ class KnownLabels:
         except IndexError:
             return np.empty(self.room, self.dtype), np.empty(2)
 
-    def give_back(self, *borrowed: Array) -> None:
+    def give_back(self, scratch: Array, out: Array) -> None:
         """Keep what `borrow` returned for the next call."""
-        self._spares.append(borrowed)  # type: ignore[arg-type]
+        self._spares.append((scratch, out))

@@ -78,6 +78,7 @@ def test_a_narrow_network_takes_the_step_of_its_layers(dtype):
         for one, other in zip(layers[::2], apart[::2], strict=True):
             optimizer.update(other)
             assert one.weights.tobytes() == other.weights.tobytes(), n
+            assert one.biases.tobytes() == other.biases.tobytes(), n
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
