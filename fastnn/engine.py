@@ -13,7 +13,7 @@ from fastnn._array_steps import check_finite
 from fastnn.activations import Activation, Linear, Softmax
 from fastnn.arrays import Array
 from fastnn.base import Layer
-from fastnn.kernels import gemm, losses, network, train
+from fastnn.kernels import gemm, losses, network, train, zeros
 from fastnn.layers import Dense, Dropout
 
 LINE = 16  # elements between buffers' starts: a cache line of float32
@@ -133,7 +133,10 @@ class Plan:
         self.input = size
         self.labels = self.input + 2 * rows * self.input_ld
         self.targets = self.labels + 2 * (rows + LINE)
-        self.scratch = self.targets + 2 * rows * self.targets_ld
+        self.row_words = self.targets + 2 * rows * self.targets_ld
+        by_rows, by_columns = zeros.room(rows, n_in, itemsize)
+        self.column_words = self.row_words + _row(by_rows, itemsize)
+        self.scratch = self.column_words + _row(by_columns, itemsize)
         self.block = (max(gemm.worker_scratch(depth, itemsize), network.block_size(itemsize)) + LINE) // LINE * LINE
         self.part = 2 * self.block
         # Without the batch itself, which prediction reads where it lies.

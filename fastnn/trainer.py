@@ -12,7 +12,7 @@ import numpy as np
 from fastnn import threads
 from fastnn.arrays import Array
 from fastnn.engine import LINE, Operation, Parameters, Plan, aligned, work_of
-from fastnn.kernels import gemm, jobs, losses, narrow, network, panels, sync, train
+from fastnn.kernels import gemm, jobs, losses, narrow, network, panels, sync, train, zeros
 
 # Panels pay for batches so small that updates are a large part of a step (784-128-128-10, 128 rows: 387 -> 355 µs; at
 # 784-512 and 128 rows they gain nothing where cores share a cache, and 2.9 -> 2.5 ms where they do not), if copying in
@@ -33,6 +33,22 @@ def is_narrow(operations: Sequence[Operation], loss: Any, targets: Array) -> boo
         and (first.activation, last.activation) == (gemm.RELU, gemm.LINEAR)
         and max(first.n_in, last.n_out) <= narrow.LIMIT
     )
+
+
+def zeros_pay(X: Array) -> bool:
+    """Tell whether so many of the inputs are zero that steps of their products are worth passing over.
+
+    Judged by a few rows from all over `X`, the columns' first ones where there are very many.
+    """
+    rows, columns = (
+        n // zeros.TILE_ROWS * zeros.TILE_ROWS for n in (min(len(X), 8 * zeros.TILE_ROWS), min(X.shape[1], 4096))
+    )
+    if columns < 4 * zeros.TILE_ROWS or rows == 0:
+        return False
+    some = X[:: len(X) // rows][:rows, :columns] != 0
+    by_rows = some.reshape(-1, zeros.TILE_ROWS, columns).any(axis=1)
+    by_columns = some.reshape(rows, -1, zeros.TILE_ROWS).any(axis=2)
+    return bool(by_rows.mean() + by_columns.mean() < 2.0 - zeros.PAYS)
 
 
 class Trainer:
@@ -80,6 +96,11 @@ class Trainer:
         self.losses, self.hits = np.empty(batch_size + LINE, dtype), np.empty(batch_size + LINE, dtype)
         self.order = np.empty(len(X) if shuffle else 1, np.int64)
         self.steps_per_epoch = -(-len(X) // batch_size)
+        first = self.plan.table[0]
+        if not self.narrow and first[network.KIND] == network.DENSE and zeros_pay(X):
+            # Zero times infinity is not zero.
+            if np.isfinite(parameters.views[0]).all():
+                first[network.ROW_WORDS], first[network.COLUMN_WORDS] = self.plan.row_words, self.plan.column_words
         first_dense = next(i for i, o in enumerate(operations) if o.kind == network.DENSE)
         job = np.empty(jobs.JOB, np.int64)
         job.fill(0)
@@ -91,6 +112,7 @@ class Trainer:
             (jobs.TARGETS, self.plan.targets), (jobs.TARGETS_LD, self.plan.targets_ld),
             (jobs.SCRATCH, self.plan.scratch), (jobs.BLOCK, self.plan.block), (jobs.PART, self.plan.part),
             (jobs.FIRST_DENSE, first_dense), (jobs.ORDER_EPOCH, -1),
+            (jobs.ROW_BITS, first[network.ROW_WORDS]),
         ):  # fmt: skip
             job[place] = value
         self.job = job

@@ -84,7 +84,7 @@ def layer_forward(x, w, b, y, scratch, n_workers):
     part = scratch.size // n_workers
     for worker in prange(n_workers):
         i = np.int64(worker)
-        forward_part(xs, 0, k, ws, 0, bs, 0, ys, 0, n, m, k, n, LINEAR, scratch, i * part, i, n_workers)
+        forward_part(xs, 0, k, ws, 0, bs, 0, ys, 0, n, m, k, n, LINEAR, ys, 0, 0, scratch, i * part, i, n_workers)
 
 
 @kernel

@@ -90,39 +90,42 @@ def parts(row_tiles, vectors, extra, worker, n_workers):
     return row_tiles * i // rows, row_tiles * (i + 1) // rows, v0, v1, i
 
 
-@primitive("piipipiiiiipippppiii")
+@primitive("piipipiiiiipippppiiipi")
 def panel_asking(
     a, a_row, a_step, b, b_step, c, c_row, m, steps, columns, start, start_vector, finish, sign,
-    ask, s1, s2, ask_row, ask_lines, ask_step,
+    ask, s1, s2, ask_row, ask_lines, ask_step, words, per_tile,
 ):  # fmt: skip
     """Run the register tile down `m` rows of one panel of columns; arguments as `_simd.tile`.
 
-    What a tile asks for lies `ask_step` behind what the one before asked for. Called with an offset behind each array.
+    What a tile asks for lies `ask_step` behind what the one before asked for. If `per_tile` is not 0, whole tiles take
+    only the steps whose bits are set in `words`, `per_tile` elements for each tile (see `zeros`).
+    Called with an offset behind each array.
     """
     for r in range(0, m, TILE_ROWS):
         tile(
             a, r * a_row, a_row, a_step, b, 0, b_step, c, r * c_row, c_row, steps,
             min(TILE_ROWS, m - r), columns, start, start_vector, 0, finish, sign, r * c_row,
             ask, r // TILE_ROWS * ask_step, s1, s2, ask_row, ask_lines,
+            per_tile, words, r // TILE_ROWS * per_tile,
         )  # fmt: skip
 
 
 @kernel
 def panel(
     a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
-    finish, sign, sign_at,
+    finish, sign, sign_at, words, words_at, per_tile,
 ):  # fmt: skip
     """Run the register tile down a panel, and ask for nothing."""
     panel_asking(
         a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
-        finish, sign, sign_at, c, c_at, c, c_at, c, c_at, 0, 0, 0,
+        finish, sign, sign_at, c, c_at, c, c_at, c, c_at, 0, 0, 0, words, words_at, per_tile,
     )  # fmt: skip
 
 
 @kernel
 def panel_fetching(
     a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
-    finish, sign, sign_at, w, w_at, w_row, w_rows,
+    finish, sign, sign_at, w, w_at, w_row, w_rows, words, words_at, per_tile,
 ):  # fmt: skip
     """Run the register tile down a panel, and ask for the `w_rows` rows at `w[w_at]` that are to be copied next.
 
@@ -133,7 +136,7 @@ def panel_fetching(
     lines = TILE_VECTORS * lanes(c) * itemsize(c) // 64
     panel_asking(
         a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
-        finish, sign, sign_at, w, w_at, w, w_at, w, w_at, w_row, -rows * lines, rows * w_row,
+        finish, sign, sign_at, w, w_at, w, w_at, w, w_at, w_row, -rows * lines, rows * w_row, words, words_at, per_tile,
     )  # fmt: skip
 
 
@@ -217,7 +220,7 @@ def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld
                     store(scratch, out_at + c * width + i, splat(y, b[b_at + c]))
         panel(
             w, w_at, w_row, w_step, scratch, s_at, width, scratch, out_at, width, n, k, here,
-            FROM_OUTPUT if biased else ZERO, scratch, out_at, KEEP, scratch, out_at,
+            FROM_OUTPUT if biased else ZERO, scratch, out_at, KEEP, scratch, out_at, y, 0, 0,
         )  # fmt: skip
         for i in range(0, here, step):
             turn(scratch, out_at + i, width, n, min(step, here - i), y, y_at + (r + i) * y_ld, y_ld)
@@ -225,7 +228,8 @@ def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld
 
 @kernel
 def forward_panels(
-    x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, worker, n_workers
+    x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, words, words_at, per_tile,
+    worker, n_workers,
 ):  # fmt: skip
     """Compute a worker's part of `forward_part` where `w` lies as `panels.rearrange` lays it out."""
     width = TILE_VECTORS * lanes(y)
@@ -234,7 +238,7 @@ def forward_panels(
         columns = min(width, n - j)
         panel(
             x, x_at, x_ld, 1, w, w_at + j * k, columns, y, y_at + j, y_ld, m, k, columns,
-            FROM_VECTOR, b, b_at + j, finish, y, 0,
+            FROM_VECTOR, b, b_at + j, finish, y, 0, words, words_at, per_tile,
         )  # fmt: skip
         if activation >= SIGMOID:
             activate_block(y, y_at + j, y_ld, m, columns, activation)
@@ -242,7 +246,8 @@ def forward_panels(
 
 @kernel
 def forward_part(
-    x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, scratch, s_at, worker, n_workers
+    x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, words, words_at, per_tile, scratch, s_at,
+    worker, n_workers,
 ):  # fmt: skip
     """Compute a worker's part of `y = act(x @ w + b)`; rows of `x` and `y` are `x_ld` and `y_ld` apart."""
     step = lanes(y)
@@ -271,12 +276,13 @@ def forward_part(
             panel_fetching(
                 x, x_at + r0 * x_ld, x_ld, 1, scratch, s_at, width, y, y_at + r0 * y_ld + j, y_ld,
                 r1 - r0, k, columns, FROM_VECTOR, b, b_at + j, finish, y, 0,
-                w, w_at + j + width, n, k if j + width < end else 0,
+                w, w_at + j + width, n, k if j + width < end else 0, words, words_at + t0 * per_tile, per_tile,
             )  # fmt: skip
         else:
             panel(
                 x, x_at + r0 * x_ld, x_ld, 1, w, w_at + j, n, y, y_at + r0 * y_ld + j, y_ld,
                 r1 - r0, k, columns, FROM_VECTOR, b, b_at + j, finish, y, 0,
+                words, words_at + t0 * per_tile, per_tile,
             )  # fmt: skip
         if activation >= SIGMOID:
             activate_block(y, y_at + r0 * y_ld + j, y_ld, r1 - r0, columns, activation)
@@ -316,7 +322,7 @@ def inputs_part(
         at = r0 * dx_ld + j
         panel(
             dz, dz_at + r0 * dz_ld, dz_ld, 1, scratch, s_at, width, dx, dx_at + at, dx_ld,
-            r1 - r0, n, columns, ZERO, dx, 0, finish, y, y_at + at,
+            r1 - r0, n, columns, ZERO, dx, 0, finish, y, y_at + at, dx, 0, 0,
         )  # fmt: skip
         if activation >= SIGMOID:
             derive_block(dx, y, dx_at + at, y_at + at, dx_ld, r1 - r0, columns, activation)
@@ -346,7 +352,8 @@ def column_sums(dz, dz_at, ld, m, first, last, db, db_at):
 
 @kernel
 def gradient_block(
-    x, x_at, x_ld, dz, dz_at, dz_ld, m, n, rows, columns, out, at, ld, scratch, s_at, p, p_at, p_ld, s1, s2
+    x, x_at, x_ld, dz, dz_at, dz_ld, m, n, rows, columns, out, at, ld, words, words_at, per_tile, scratch, s_at,
+    p, p_at, p_ld, s1, s2,
 ):  # fmt: skip
     """Write the block `out[i, j] = sum_s x[s, i] * dz[s, j]`, `rows` × `columns`, at `out[at + i * ld + j]`.
 
@@ -360,17 +367,19 @@ def gradient_block(
     width = TILE_VECTORS * step
     if n > step or rows < step:
         lines = width * itemsize(out) // 64 * TILE_ROWS if p_ld > 0 else 0
+        # State that is not there: the parameters stand for it.
+        t1, t2 = s1 if s1.size > 0 else p, s2 if s2.size > 0 else p
         panel_asking(
             x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
-            # State that is not there: the parameters stand for it.
-            p, p_at, s1 if s1.size > 0 else p, p_at, s2 if s2.size > 0 else p, p_at, p_ld, lines, TILE_ROWS * p_ld,
+            p, p_at, t1, p_at, t2, p_at, p_ld, lines, TILE_ROWS * p_ld,
+            words, words_at, per_tile,
         )  # fmt: skip
         return
     for i in range(0, rows, width):
         here = min(width, rows - i)
         panel(
             dz, dz_at, 1, dz_ld, x, x_at + i, x_ld, scratch, s_at, width, columns, m, here,
-            ZERO, out, 0, KEEP, out, 0,
+            ZERO, out, 0, KEEP, out, 0, out, 0, 0,
         )  # fmt: skip
         for c in range(0, here, step):
             turn(scratch, s_at + c, width, columns, min(step, here - c), out, at + (i + c) * ld, ld)
@@ -404,12 +413,12 @@ def weights_part(x, x_at, x_ld, dz, dz_at, dz_ld, dw, dw_at, db, db_at, m, k, n,
                 copy_panel(dz, dz_at + j, dz_ld, m, columns, scratch, s_at)
                 panel(
                     x, x_at + r0, 1, x_ld, scratch, s_at, width, dw, dw_at + r0 * n + j, n, r1 - r0, m, columns,
-                    ZERO, dw, 0, KEEP, dw, 0,
+                    ZERO, dw, 0, KEEP, dw, 0, dw, 0, 0,
                 )  # fmt: skip
             else:
                 gradient_block(
                     x, x_at + r0, x_ld, dz, dz_at + j, dz_ld, m, n, r1 - r0, columns,
-                    dw, dw_at + r0 * n + j, n, scratch, s_at, dw, 0, 0, dw, dw,
+                    dw, dw_at + r0 * n + j, n, dw, 0, 0, scratch, s_at, dw, 0, 0, dw, dw,
                 )  # fmt: skip
     if row == 0:
         column_sums(dz, dz_at, dz_ld, m, first, last, db, db_at)
@@ -440,7 +449,7 @@ def dense_forward(x, w, b, y, activation, scratch, n_workers):
     part = scratch.size // n_workers
     for worker in prange(n_workers):
         i = np.int64(worker)
-        forward_part(x, 0, k, w, 0, b, 0, y, 0, n, m, k, n, activation, scratch, i * part, i, n_workers)
+        forward_part(x, 0, k, w, 0, b, 0, y, 0, n, m, k, n, activation, y, 0, 0, scratch, i * part, i, n_workers)
 
 
 @kernel
@@ -534,10 +543,10 @@ def product_part(a, b, c, form, scratch, s_at, worker, n_workers):
             copy_panel(b, j, n, depth, columns, scratch, s_at)
             panel(
                 a, r0 * a_row, a_row, a_step, scratch, s_at, width, c, r0 * n + j, n, r1 - r0, depth, columns,
-                ZERO, c, 0, KEEP, c, 0,
+                ZERO, c, 0, KEEP, c, 0, c, 0, 0,
             )  # fmt: skip
         else:
             panel(
                 a, r0 * a_row, a_row, a_step, b, j, n, c, r0 * n + j, n, r1 - r0, depth, columns,
-                ZERO, c, 0, KEEP, c, 0,
+                ZERO, c, 0, KEEP, c, 0, c, 0, 0,
             )  # fmt: skip

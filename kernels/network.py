@@ -13,14 +13,17 @@ from .optim import update_block
 from .panels import panel_width
 from .penalties import add_gradient_block, block_value
 from .split import get, put, share
+from .zeros import note_columns, words_for
 
 # Operations.
 DENSE, ACTIVATION, DROPOUT, SOFTMAX = 0, 1, 2, 3
 # Columns of the plan. `OUT` is the operation's output and `GRAD` the gradient of it (for a dense layer with an
 # activation: of what goes into the activation), both with rows `LD` apart. The input is the row above's output.
-# `PANELS` is 1 where the weights lie as `panels.rearrange` lays them out.
-KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM, SEED, PANELS = range(12)
-COLUMNS = 12
+# `PANELS` is 1 where the weights lie as `panels.rearrange` lays them out. `ROW_WORDS` and `COLUMN_WORDS` are where the
+# workspace has the bits of what is not zero in a first layer's inputs, as `zeros` notes them; 0 where nobody does.
+(KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM, SEED, PANELS, ROW_WORDS,
+ COLUMN_WORDS) = range(14)  # fmt: skip
+COLUMNS = 14
 # Columns of the table of factors, one row per operation.
 WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
@@ -59,16 +62,22 @@ def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, st
     """Run operation `o` forward on `m` rows of `x`, a worker's part."""
     kind, n = plan[o, KIND], plan[o, N_OUT]
     out, ld = base + plan[o, OUT], plan[o, LD]
+    k, words, per_tile = plan[o, N_IN], plan[o, ROW_WORDS], 0
+    if kind == DENSE and words != 0:
+        per_tile = words_for(x, k)
+        note_columns(x, x_at, x_ld, m, k, work, plan[o, COLUMN_WORDS], scratch, s_at, worker, n_workers)
     if kind == DENSE and plan[o, PANELS] != 0:
         forward_panels(
             x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld,
-            m, plan[o, N_IN], n, plan[o, ACTIVATE], worker, n_workers,
+            m, k, n, plan[o, ACTIVATE], work, words, per_tile,
+            worker, n_workers,
         )  # fmt: skip
         return
     if kind == DENSE:
         forward_part(
             x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld,
-            m, plan[o, N_IN], n, plan[o, ACTIVATE], scratch, s_at, worker, n_workers,
+            m, k, n, plan[o, ACTIVATE], work, words, per_tile,
+            scratch, s_at, worker, n_workers,
         )  # fmt: skip
         return
     first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
@@ -129,6 +138,7 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     """
     k, n = plan[o, N_IN], plan[o, N_OUT]
     w_at, b_at, d, ld = plan[o, WEIGHTS], plan[o, BIASES], plan[o, GRAD], plan[o, LD]
+    words, per_tile = plan[o, COLUMN_WORDS], words_for(x, m) if plan[o, COLUMN_WORDS] != 0 else 0
     step = lanes(params)
     width = TILE_VECTORS * step
     in_panels = plan[o, PANELS] != 0
@@ -151,7 +161,8 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
             for c in range(0, columns, width):
                 gradient_block(
                     x, x_at + r, x_ld, work, d + j + c, ld, m, n, rows, min(width, columns - c),
-                    scratch, block_at + c, block_ld, scratch, s_at, params, at + c, row_ld, s1, s2,
+                    scratch, block_at + c, block_ld, work, words + r // TILE_ROWS * per_tile, per_tile, scratch, s_at,
+                    params, at + c, row_ld, s1, s2,
                 )  # fmt: skip
             if turned:
                 # All columns are here: the block is one run of consecutive weights.

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import fma, lanes, load, load_n, splat, store_n, sum_lanes
+from ._simd import TILE_ROWS, fma, lanes, load, load_n, splat, store_n, sum_lanes
 from .activations import derive_part
 from .gemm import LINEAR
 from .jobs import (
@@ -22,6 +22,7 @@ from .jobs import (
     ORDER_EPOCH,
     PART,
     PENALTY_NOW,
+    ROW_BITS,
     ROWS,
     SCRATCH,
     SEED,
@@ -38,16 +39,28 @@ from .network import ACTIVATE, DENSE, GRAD, KIND, LD, N_OUT, OUT, backward, copy
 from .rng import permutation
 from .split import share
 from .sync import barrier, gather
+from .zeros import note_rows
 
 
 @kernel
 def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
-    """Copy a worker's rows of a step's shuffled batch into the workspace; steps alternate between two places."""
+    """Make a worker's rows of a step's batch ready: copy shuffled ones into the workspace, note what is not zero.
+
+    Steps alternate between two places for the rows.
+    """
     start, m = batch_of(job, number)
-    first, last = share(m, worker, n_workers, 1), share(m, worker + 1, n_workers, 1)
+    words, features = job[ROW_BITS], job[FEATURES]
+    grain = TILE_ROWS if words != 0 else 1
+    first, last = share(m, worker, n_workers, grain), share(m, worker + 1, n_workers, grain)
+    if job[SHUFFLE] == 0:
+        if words != 0:
+            note_rows(X, start * features, features, first, last, features, work, words)
+        return
     side = number % 2
     place = job[INPUT] + side * job[BATCH] * job[INPUT_LD]
-    copy_rows(X, job[FEATURES], order, start, first, last, work, place, job[INPUT_LD], job[FEATURES])
+    copy_rows(X, features, order, start, first, last, work, place, job[INPUT_LD], features)
+    if words != 0:
+        note_rows(work, place, job[INPUT_LD], first, last, features, work, words)
     if labels.size > 0:
         place = job[LABELS] + side * (job[BATCH] + 16)
         for r in range(first, last):
@@ -70,6 +83,7 @@ def chunk_worker(
     ops = plan.shape[0]
     last_op, first_dense = ops - 1, job[FIRST_DENSE]
     n_out = plan[last_op, N_OUT]
+    notes = job[ROW_BITS] != 0
     shuffle, soft, features = job[SHUFFLE] != 0, job[SOFT] != 0, job[FEATURES]
     steps = (job[ROWS] + job[BATCH] - 1) // job[BATCH]
     s_at = job[SCRATCH] + worker * job[PART]
@@ -79,8 +93,8 @@ def chunk_worker(
     for s in range(job[STEPS]):
         number = job[FIRST_STEP] + s
         start, m = batch_of(job, number)
-        if shuffle and (s == 0 or number % steps == 0):
-            if worker == 0 and job[ORDER_EPOCH] != number // steps:
+        if (shuffle or notes) and (s == 0 or shuffle and number % steps == 0):
+            if shuffle and worker == 0 and job[ORDER_EPOCH] != number // steps:
                 permutation(order, seed, number // steps)
                 job[ORDER_EPOCH] = number // steps
             met += 1
@@ -163,7 +177,9 @@ def chunk_worker(
                     )  # fmt: skip
         if worker == 0:
             note(job, tally, history, total, hits, m, penalised, number)
-        if shuffle and s + 1 < job[STEPS] and (number + 1) % steps != 0:
+        # Where rows are shuffled, the next epoch's order is not there yet; of a lone batch all is known.
+        goes_on = (number + 1) % steps != 0 if shuffle else notes and steps > 1
+        if goes_on and s + 1 < job[STEPS]:
             fetch(X, labels, targets, order, job, number + 1, work, worker, n_workers)
         met += 1
         barrier(sync, n_workers, met)

@@ -65,6 +65,7 @@ def spread(monkeypatch):
     monkeypatch.setattr(trainer, "_PANEL_ROWS", 10**6)
     monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
     monkeypatch.setattr(trainer, "_PANEL_SPARE", 2.0)
+    monkeypatch.setattr(trainer.zeros, "PAYS", 0.0)
     yield spy
     fnn.set_num_threads(None)
 
@@ -123,6 +124,9 @@ class Configuration:
         self.widths = [sizes(r, 300) for _ in range(r.integers(1, 6))] + [width]
         self.makers = layers_of(r, self.widths)
         self.X = r.normal(size=(self.rows, self.widths[0])).astype(self.dtype)
+        if number % 3 == 0:
+            # Runs of zeros, as images have.
+            self.X[np.repeat(r.random((self.rows, self.widths[0] // 8 + 1)) < 0.7, 8, axis=1)[:, : self.widths[0]]] = 0
         labels = r.integers(0, width, self.rows)
         one_hot, likely = np.eye(width)[labels], r.dirichlet(np.ones(width), self.rows)
         # A few rows are as sure as one-hot ones are, so that batches of nothing else come up.
