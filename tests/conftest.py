@@ -10,6 +10,21 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "4")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Files whose tests mostly wait for child processes that compile into caches of their own.
+CHILDREN = {"test_bounds", "test_cli", "test_compile", "test_nnfs_package", "test_processes", "test_widths"}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With pytest-xdist, let one worker have those and another all other files: so nothing is compiled twice."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Halves(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "children" if Path(nodeid.split("::")[0]).stem in CHILDREN else "here"
+
+    return Halves(config, log)
+
 
 @pytest.fixture(scope="session")
 def fashion_mnist_path() -> Path:

@@ -109,18 +109,20 @@ def starts():
         yield REAL
 
 
+# First, so that the shared cache is cold for the one order; compiling it all takes most of a minute.
+@pytest.mark.parametrize("order", [ORDERS[0], ORDERS[-1]], ids="-".join)
+def test_a_cold_cache_compiles_after_init(order, cache, tmp_path):
+    folder = cache if order == ORDERS[0] else tmp_path / "cold"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    code = STAND_IN + "".join(STEPS[step] for step in order) + SCRIPT + MODEL
+    first = run(code, folder)
+    assert run(code, folder) == first
+
+
 @pytest.mark.parametrize("start", list(starts()), ids=lambda start: "real" if start == REAL else "stand-in")
 def test_every_order_gives_the_same_bits(start, cache):
     found = {tuple(run(start + "".join(STEPS[step] for step in order) + SCRIPT, cache)) for order in ORDERS}
     assert len(found) == 1
-
-
-@pytest.mark.parametrize("order", [ORDERS[0], ORDERS[-1]], ids="-".join)
-def test_a_cold_cache_compiles_after_init(order, tmp_path):
-    (tmp_path / "cold").mkdir(mode=0o700)
-    code = STAND_IN + "".join(STEPS[step] for step in order) + SCRIPT + MODEL
-    first = run(code, tmp_path / "cold")
-    assert run(code, tmp_path / "cold") == first
 
 
 def test_our_own_init_gives_the_weights_that_theirs_gives(cache):

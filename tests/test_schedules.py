@@ -95,7 +95,7 @@ def test_the_first_step_is_undecayed(schedule):
         (CosineDecay(1.0, 80, 0.2), lambda t: 0.2 + 0.4 * (1 + math.cos(math.pi * min(t, 80) / 80))),
         (Warmup(CosineDecay(1.0, 80), 9), lambda t: (t + 1) / 10 if t < 9 else CosineDecay(1.0, 80)(t - 9)),
     ],
-    ids=str,
+    ids=lambda one: name_of(one) if isinstance(one, Schedule) else "",
 )
 def test_formulas(schedule, formula):
     expected = [formula(step) for step in range(200)]

@@ -86,9 +86,9 @@ def train(x, noted, monkeypatch, threads=1, hidden=64, make=fnn.Adam, **more):
     [
         {}, {"threads": 2}, {"shuffle": False}, {"shuffle": False, "threads": 3}, {"batch_size": None},
         {"batch_size": None, "threads": 2}, {"batch_size": 5}, {"hidden": 20}, {"hidden": 1024, "epochs": 1},
-        {"hidden": 200, "threads": 2, "epochs": 20}, {"make": lambda: fnn.SGD(0.1)},
+        {"hidden": 200, "threads": 2, "epochs": 20}, {"make": fnn.SGD},
     ],
-    ids=str,
+    ids=lambda more: "-".join(f"{k}={getattr(v, '__name__', v)}" for k, v in more.items()) or "plain",
 )  # fmt: skip
 def test_the_bits_are_those_of_all_steps(columns, dtype, more, monkeypatch):
     x = blotted(103, columns, dtype)
