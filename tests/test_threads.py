@@ -66,6 +66,18 @@ def test_pace_takes_the_faster_and_tries_again(monkeypatch):
     assert [p < 1.0 for _, p in again] == [True] * 3 + [False]
 
 
+def test_pace_that_begins_with_one_worker_tries_again_soon(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+    pace = threads.Pace(2)
+    assert [w for w, _ in _run(pace, {1: 2.0, 2: 9.0}, 6)] == [2, 1, 2, 1, 1, 1]
+    clock[0] = 0.2
+    # The other core was busy for a moment only.
+    assert [w for w, _ in _run(pace, {1: 2.0, 2: 1.0}, 5)] == [1, 2, 2, 2, 2]
+    clock[0] = 0.4
+    assert [w for w, _ in _run(pace, {1: 2.0, 2: 1.0}, 2)] == [2, 2]
+
+
 def test_pace_of_one_worker_or_long_steps_tries_nothing():
     assert _run(threads.Pace(1), {1: 1.0}, 3) == [(1, 1.0)] * 3
     assert _run(threads.Pace(2, 1e9), {2: 1.0}, 3) == [(2, 1.0)] * 3
