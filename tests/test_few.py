@@ -8,7 +8,7 @@ import pytest
 from registry import ENTRIES
 
 import fastnn as fnn
-from fastnn.kernels import book_layers, gemm
+from fastnn.kernels import book_labels, book_layers, gemm
 
 WIDTHS = (1, 2, 3, 4, 5, 8, 17, 64, 65)
 
@@ -143,3 +143,14 @@ def test_every_output_and_gradient_is_an_array_of_its_own():
     for arrays, values in zip(kept, copies, strict=True):
         for array, value in zip(arrays, values, strict=True):
             assert array.tobytes() == value.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_gradients_by_class_number_round_as_the_general_kernels_do(n, dtype):
+    r = np.random.default_rng(n)
+    p, labels = r.dirichlet(np.ones(n), 37).astype(dtype), r.integers(0, n, 37)
+    d, out = np.empty_like(p), np.empty(2, dtype)
+    book_labels.cross_entropy_gradient(p, labels, d, out, 1)
+    # The difference is rounded before it is scaled.
+    np.testing.assert_array_equal(d, (p - np.eye(n, dtype=dtype)[labels]) * dtype(1.0 / 37))
