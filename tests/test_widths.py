@@ -16,9 +16,10 @@ NARROWED = {
     16: {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": COMMON},
     32: {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": f"{COMMON},+avx2,+bmi,+bmi2,+lzcnt,+movbe"},
 }
-# What goes another way for few columns where lanes are two or four: products, losses, networks made of them.
+# What goes another way for few columns where lanes are two or four: products, losses, networks made of them. And tiles
+# of fewer rows or registers that pass over steps.
 CHOSEN = (
-    "float64 and (general_kernel or step_of_its_layers or (edges or parts) and"
+    "float64 and (general_kernel or step_of_its_layers or noted_by_tiles or all_steps and plain or (edges or parts) and"
     " (dense or softmax_cross_entropy or book.cross_entropy or book_labels.cross or narrow))"
 )
 CHILD = """
@@ -26,7 +27,8 @@ import sys
 import pytest
 from fastnn.kernels._simd import VECTOR_BYTES
 assert VECTOR_BYTES == {width}, VECTOR_BYTES
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", {chosen!r}, "test_few.py", "test_registry.py"]))
+files = ["test_few.py", "test_registry.py", "test_zeros.py"]
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", {chosen!r}, *files]))
 """
 
 pytestmark = pytest.mark.skipif(
@@ -41,7 +43,10 @@ def runs(tmp_path_factory):
     started = {
         width: subprocess.Popen(
             [sys.executable, "-c", CHILD.format(width=width, chosen=CHOSEN)],
-            env=os.environ | processor | {"FASTNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))},
+            # One process each: options for the whole run, such as a number of them, are none for these.
+            env=os.environ
+            | processor
+            | {"FASTNN_CACHE_DIR": str(tmp_path_factory.mktemp("cache")), "PYTEST_ADDOPTS": ""},
             cwd=Path(__file__).parent, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
