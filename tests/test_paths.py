@@ -126,7 +126,7 @@ class Configuration:
         self.X = r.normal(size=(self.rows, self.widths[0])).astype(self.dtype)
         if number % 3 == 0:
             # Runs of zeros, as images have.
-            self.X[np.repeat(r.random((self.rows, self.widths[0] // 8 + 1)) < 0.7, 8, axis=1)[:, : self.widths[0]]] = 0
+            self.X[np.repeat(r.random((self.rows, self.widths[0] // 7 + 1)) < 0.7, 7, axis=1)[:, : self.widths[0]]] = 0
         labels = r.integers(0, width, self.rows)
         one_hot, likely = np.eye(width)[labels], r.dirichlet(np.ones(width), self.rows)
         # A few rows are as sure as one-hot ones are, so that batches of nothing else come up.

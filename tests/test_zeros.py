@@ -11,10 +11,10 @@ DTYPES = [np.float32, np.float64]
 
 
 def blotted(rows, columns, dtype, seed=0, share=0.7):
-    """Return values of which a share, in runs of up to ten columns, is zero, as in images."""
+    """Return values of which a share, in runs of seven columns, is zero, as in images: runs end anywhere in a tile."""
     r = np.random.default_rng(seed)
     x = r.normal(size=(rows, columns)).astype(dtype)
-    x[np.repeat(r.random((rows, columns // 10 + 1)) < share, 10, axis=1)[:, :columns]] = 0.0
+    x[np.repeat(r.random((rows, columns // 7 + 1)) < share, 7, axis=1)[:, :columns]] = 0.0
     return x
 
 
