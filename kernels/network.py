@@ -138,7 +138,6 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     """
     k, n = plan[o, N_IN], plan[o, N_OUT]
     w_at, b_at, d, ld = plan[o, WEIGHTS], plan[o, BIASES], plan[o, GRAD], plan[o, LD]
-    words, per_tile = plan[o, COLUMN_WORDS], words_for(x, m) if plan[o, COLUMN_WORDS] != 0 else 0
     step = lanes(params)
     width = TILE_VECTORS * step
     in_panels = plan[o, PANELS] != 0
@@ -150,6 +149,10 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
         r0, r1 = tiles * worker // n_workers * TILE_ROWS, min(k, tiles * (worker + 1) // n_workers * TILE_ROWS)
     turned = n <= step
     height = width if turned else BLOCK_ROWS
+    # Blocks of a turned layer do not begin where tiles begin.
+    words, per_tile = plan[o, COLUMN_WORDS], 0
+    if words != 0 and not turned:
+        per_tile = words_for(x, m)
     span = width if in_panels or turned else BLOCK_PANELS * width
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
     for j in range(first, last, span):

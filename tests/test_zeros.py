@@ -80,13 +80,14 @@ def train(x, noted, monkeypatch, threads=1, hidden=64, make=fnn.Adam, **more):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("columns", [24, 64, 100, 200])
+@pytest.mark.parametrize("columns", [24, 64, 100, 135, 200])
 @pytest.mark.parametrize(
     "more",
     [
         {}, {"threads": 2}, {"shuffle": False}, {"shuffle": False, "threads": 3}, {"batch_size": None},
-        {"batch_size": None, "threads": 2}, {"batch_size": 5}, {"hidden": 20}, {"hidden": 1024, "epochs": 1},
-        {"hidden": 200, "threads": 2, "epochs": 20}, {"make": fnn.SGD},
+        {"batch_size": None, "threads": 2}, {"batch_size": 5}, {"hidden": 20},
+        {"hidden": 2, "threads": 3}, {"hidden": 5}, {"hidden": 1024, "epochs": 1},
+        {"hidden": 256, "threads": 2, "epochs": 20}, {"make": fnn.SGD},
     ],
     ids=lambda more: "-".join(f"{k}={getattr(v, '__name__', v)}" for k, v in more.items()) or "plain",
 )  # fmt: skip
