@@ -226,6 +226,8 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"{example.title}, {example.X.dtype}")
     _prepare(example, threads)
     plain_step, plain_losses = _time_plain(example, options.numpy_steps)
+    # The threads of NumPy's products spin on for a tenth of a second, on the cores that are wanted next.
+    time.sleep(0.2)
     model, seconds, losses, figures = _train(example, threads)
     step = seconds / (steps := example.epochs * example.steps_per_epoch)
     print(f"\nafter {example.epochs:,} epochs: {figures}")
