@@ -226,8 +226,7 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"{example.title}, {example.X.dtype}")
     _prepare(example, threads)
     plain_step, plain_losses = _time_plain(example, options.numpy_steps)
-    # The threads of NumPy's products spin on for a tenth of a second, on the cores that are wanted next.
-    time.sleep(0.2)
+    time.sleep(0.2)  # NumPy's threads spin on for a tenth of a second, on the cores that are wanted next
     model, seconds, losses, figures = _train(example, threads)
     step = seconds / (steps := example.epochs * example.steps_per_epoch)
     print(f"\nafter {example.epochs:,} epochs: {figures}")
@@ -340,8 +339,7 @@ def _info(options: argparse.Namespace) -> None:
         ("cache", f"{current[0]} files, {current[1] / 1e6:.1f} MB"),
     ]
     if others[0]:
-        size = f"{others[1] / 1e6:.1f} MB"
-        rows.append(("", f"and {others[0]} files, {size}, of other versions: they may be deleted"))
+        rows.append(("", f"and {others[0]} files, {others[1] / 1e6:.1f} MB, of other versions: they may be deleted"))
     rows += [
         ("fastnn", f"{fastnn.__version__}, {Path(fastnn.__file__).parent}"),
         ("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"),
