@@ -142,7 +142,6 @@ class Pace:
         self.most = 1 if work > self._LONG else most
         self._trials = [most, 1, most, 1] if self.most > 1 else []
         self._costs: dict[int, float] = {}
-        self._decided = False
         self._since, self._pause = time.perf_counter(), self._SOON
 
     def next(self) -> tuple[int, float]:
@@ -150,7 +149,7 @@ class Pace:
         if self.most > 1 and not self._trials and time.perf_counter() - self._since > self._pause:
             # Workers that have slept are slow at first: their second trial counts.
             self._trials = [self.most, 1] if self.chosen > 1 else [1, self.most, self.most]
-            self._costs = {}
+            self._costs, self._pause = {}, self._PERIOD
         return (self._trials[0], self._TRIAL) if self._trials else (self.chosen, 1.0)
 
     def note(self, workers: int, seconds_a_step: float) -> None:
@@ -160,11 +159,10 @@ class Pace:
         self._trials.pop(0)
         self._costs[workers] = min(seconds_a_step, self._costs.get(workers, seconds_a_step))
         if not self._trials:
-            first, before = not self._decided, self.chosen
             self.chosen = min(self._costs, key=lambda n: self._costs[n])
             self._since = time.perf_counter()
-            self._pause = self._SOON if first and self.chosen < before else self._PERIOD
-            self._decided = True
+            if self.chosen > 1:
+                self._pause = self._PERIOD
 
 
 def call(kernel: Any, n_workers: int, *args: Any, parallel: bool = False) -> int:

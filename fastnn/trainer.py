@@ -111,8 +111,7 @@ class Trainer:
             (jobs.INPUT, self.plan.input), (jobs.INPUT_LD, self.plan.input_ld), (jobs.LABELS, self.plan.labels),
             (jobs.TARGETS, self.plan.targets), (jobs.TARGETS_LD, self.plan.targets_ld),
             (jobs.SCRATCH, self.plan.scratch), (jobs.BLOCK, self.plan.block), (jobs.PART, self.plan.part),
-            (jobs.FIRST_DENSE, first_dense), (jobs.ORDER_EPOCH, -1),
-            (jobs.ROW_BITS, first[network.ROW_WORDS]),
+            (jobs.FIRST_DENSE, first_dense), (jobs.ORDER_EPOCH, -1), (jobs.ROW_WORDS, first[network.ROW_WORDS]),
         ):  # fmt: skip
             job[place] = value
         self.job = job

@@ -22,7 +22,7 @@ from .jobs import (
     ORDER_EPOCH,
     PART,
     PENALTY_NOW,
-    ROW_BITS,
+    ROW_WORDS,
     ROWS,
     SCRATCH,
     SEED,
@@ -49,7 +49,7 @@ def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
     Steps alternate between two places for the rows.
     """
     start, m = batch_of(job, number)
-    words, features = job[ROW_BITS], job[FEATURES]
+    words, features = job[ROW_WORDS], job[FEATURES]
     grain = TILE_ROWS if words != 0 else 1
     first, last = share(m, worker, n_workers, grain), share(m, worker + 1, n_workers, grain)
     if job[SHUFFLE] == 0:
@@ -83,7 +83,7 @@ def chunk_worker(
     ops = plan.shape[0]
     last_op, first_dense = ops - 1, job[FIRST_DENSE]
     n_out = plan[last_op, N_OUT]
-    notes = job[ROW_BITS] != 0
+    notes = job[ROW_WORDS] != 0
     shuffle, soft, features = job[SHUFFLE] != 0, job[SOFT] != 0, job[FEATURES]
     steps = (job[ROWS] + job[BATCH] - 1) // job[BATCH]
     s_at = job[SCRATCH] + worker * job[PART]

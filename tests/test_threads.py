@@ -49,9 +49,15 @@ def _run(pace, cost, chunks):
     return used
 
 
-def test_pace_takes_the_faster_and_tries_again(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+@pytest.fixture
+def clock(monkeypatch):
+    """The time as `Pace` has it, in a list."""
+    now = [0.0]
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_pace_takes_the_faster_and_tries_again(clock):
     pace = threads.Pace(4)
     used = _run(pace, {1: 2.0, 4: 1.0}, 8)
     assert [w for w, _ in used] == [4, 1, 4, 1, 4, 4, 4, 4]
@@ -66,9 +72,7 @@ def test_pace_takes_the_faster_and_tries_again(monkeypatch):
     assert [p < 1.0 for _, p in again] == [True] * 3 + [False]
 
 
-def test_pace_that_begins_with_one_worker_tries_again_soon(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+def test_pace_that_begins_with_one_worker_tries_again_soon(clock):
     pace = threads.Pace(2)
     assert [w for w, _ in _run(pace, {1: 2.0, 2: 9.0}, 6)] == [2, 1, 2, 1, 1, 1]
     clock[0] = 0.2
