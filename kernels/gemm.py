@@ -74,18 +74,22 @@ def parts(row_tiles, vectors, extra, worker, n_workers):
     """Return (first tile, last tile, first vector, last vector, row of parts): a worker's rectangle of the output.
 
     The output is `row_tiles` × `vectors`; of all ways to cut it into rows × columns = `n_workers` the one whose
-    largest rectangle costs least is taken, more columns where equal (a worker then meets its own weights again).
-    `extra` is what a column costs beside its tiles, in tiles.
+    largest rectangle costs least is taken, more columns where equal (a worker then meets its own weights again);
+    a rectangle narrower than a tile costs as much as one. `extra` is what a column costs beside its tiles, in tiles.
+    Parts of the same columns follow each other.
     """
     best, groups = -1, 1
     for columns in range(1, n_workers + 1):
         if n_workers % columns == 0:
             rows = n_workers // columns
-            cost = ((row_tiles + rows - 1) // rows + extra) * ((vectors + columns - 1) // columns)
+            wide = max(TILE_VECTORS, (vectors + columns - 1) // columns)
+            # A lone register or two beside whole tiles take longer than their number.
+            wide += 1 if 0 < wide % TILE_VECTORS < 3 else 0
+            cost = ((row_tiles + rows - 1) // rows + extra) * wide
             if best < 0 or cost <= best:
                 best, groups = cost, columns
     rows = n_workers // groups
-    i, j = worker // groups, worker % groups
+    i, j = worker % rows, worker // rows
     v0, v1 = vectors * j // groups, vectors * (j + 1) // groups
     return row_tiles * i // rows, row_tiles * (i + 1) // rows, v0, v1, i
 

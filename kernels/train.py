@@ -35,10 +35,24 @@ from .jobs import (
     note,
 )
 from .losses import loss_part, sum_rows
-from .network import ACTIVATE, DENSE, GRAD, KIND, LD, N_OUT, OUT, backward, copy_rows, learn, operate, penalty
+from .network import (
+    ACTIVATE,
+    DENSE,
+    GRAD,
+    KIND,
+    LD,
+    N_OUT,
+    OUT,
+    backward,
+    copy_rows,
+    learn,
+    operate,
+    parts_each,
+    penalty,
+)  # fmt: skip
 from .rng import permutation
 from .split import share
-from .sync import barrier, gather
+from .sync import barrier, gather, open_round, take
 from .zeros import note_rows
 
 
@@ -79,7 +93,7 @@ def chunk_worker(
     """Run one worker through all steps of a chunk."""
     if not gather(sync, n_workers):
         return
-    met = 0
+    met, shared = 0, 0
     ops = plan.shape[0]
     last_op, first_dense = ops - 1, job[FIRST_DENSE]
     n_out = plan[last_op, N_OUT]
@@ -106,21 +120,22 @@ def chunk_worker(
         x_at = job[INPUT] + side * job[BATCH] * job[INPUT_LD]
 
         for o in range(ops):
-            if o > 0:
-                operate(
-                    plan, factors, o, work, plan[o - 1, OUT], plan[o - 1, LD], params, work, 0, m, True, number,
-                    work, s_at, worker, n_workers,
-                )  # fmt: skip
-            elif shuffle:
-                operate(
-                    plan, factors, o, work, x_at, job[INPUT_LD], params, work, 0, m, True, number,
-                    work, s_at, worker, n_workers,
-                )  # fmt: skip
-            else:
-                operate(
-                    plan, factors, o, X, start * features, features, params, work, 0, m, True, number,
-                    work, s_at, worker, n_workers,
-                )  # fmt: skip
+            at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
+            each = parts_each(plan, o, m, n_workers)
+            shared = open_round(sync, shared, worker, each)
+            part = take(sync, shared, worker, n_workers, each, -1)
+            while part >= 0:
+                if o > 0 or shuffle:
+                    operate(
+                        plan, factors, o, work, at, ld, params, work, 0, m, True, number,
+                        work, s_at, part, each * n_workers,
+                    )  # fmt: skip
+                else:
+                    operate(
+                        plan, factors, o, X, start * features, features, params, work, 0, m, True, number,
+                        work, s_at, part, each * n_workers,
+                    )  # fmt: skip
+                part = take(sync, shared, worker, n_workers, each, part)
             met += 1
             barrier(sync, n_workers, met)
 
@@ -155,26 +170,31 @@ def chunk_worker(
             return
 
         for o in range(last_op, first_dense - 1, -1):
+            at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
+            each = parts_each(plan, o, m, n_workers)
             if o > first_dense:
-                backward(plan, factors, o, params, work, m, number, work, s_at, worker, n_workers)
+                shared = open_round(sync, shared, worker, each)
+                part = take(sync, shared, worker, n_workers, each, -1)
+                while part >= 0:
+                    backward(plan, factors, o, params, work, m, number, work, s_at, part, each * n_workers)
+                    part = take(sync, shared, worker, n_workers, each, part)
                 met += 1
                 barrier(sync, n_workers, met)
             if plan[o, KIND] == DENSE:
-                if o > 0:
-                    learn(
-                        plan, factors, o, work, plan[o - 1, OUT], plan[o - 1, LD], params, s1, s2, s3, work, m,
-                        job[OPTIMIZER], scalars[s], work, s_at, block_at, worker, n_workers,
-                    )  # fmt: skip
-                elif shuffle:
-                    learn(
-                        plan, factors, o, work, x_at, job[INPUT_LD], params, s1, s2, s3, work, m,
-                        job[OPTIMIZER], scalars[s], work, s_at, block_at, worker, n_workers,
-                    )  # fmt: skip
-                else:
-                    learn(
-                        plan, factors, o, X, start * features, features, params, s1, s2, s3, work, m,
-                        job[OPTIMIZER], scalars[s], work, s_at, block_at, worker, n_workers,
-                    )  # fmt: skip
+                shared = open_round(sync, shared, worker, each)
+                part = take(sync, shared, worker, n_workers, each, -1)
+                while part >= 0:
+                    if o > 0 or shuffle:
+                        learn(
+                            plan, factors, o, work, at, ld, params, s1, s2, s3, work, m,
+                            job[OPTIMIZER], scalars[s], work, s_at, block_at, part, each * n_workers,
+                        )  # fmt: skip
+                    else:
+                        learn(
+                            plan, factors, o, X, start * features, features, params, s1, s2, s3, work, m,
+                            job[OPTIMIZER], scalars[s], work, s_at, block_at, part, each * n_workers,
+                        )  # fmt: skip
+                    part = take(sync, shared, worker, n_workers, each, part)
         if worker == 0:
             note(job, tally, history, total, hits, m, penalised, number)
         # Where rows are shuffled, the next epoch's order is not there yet; of a lone batch all is known.

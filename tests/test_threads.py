@@ -1,10 +1,12 @@
 """How many threads are used: limits, and the trial of whether more than one pays."""
 
 import numba
+import numpy as np
 import pytest
 
 import fastnn as fnn
 from fastnn import threads
+from fastnn.kernels import sync
 
 
 def test_set_and_get():
@@ -85,3 +87,38 @@ def test_pace_that_begins_with_one_worker_tries_again_soon(clock):
 def test_pace_of_one_worker_or_long_steps_tries_nothing():
     assert _run(threads.Pace(1), {1: 1.0}, 3) == [(1, 1.0)] * 3
     assert _run(threads.Pace(2, 1e9), {2: 1.0}, 3) == [(2, 1.0)] * 3
+
+
+@pytest.mark.parametrize("pace", [(0, 1), (0, 0, 0, 1), (1,), (0, 1, 1, 2, 2, 2)])
+def test_parts_of_a_shared_product_are_taken_once_and_ones_own_first(pace):
+    n, each = max(pace) + 1 + (pace == (1,)), 2
+    counters = np.zeros(sync.SIZE, np.int64)
+    number = 0
+    for _ in range(3 * sync.ROUNDS):
+        before = number
+        for worker in range(n):
+            number = sync.open_round(counters, before, worker, each)
+        assert number == before + 1
+        taken, turn, ends = {}, 0, set()
+        while len(ends) < n:
+            # Workers come in the order of `pace`, the last of whom may be far behind; then each learns of the end.
+            worker = pace[turn % len(pace)] if len(taken) < n * each else len(ends)
+            part = sync.take(counters, number, worker, n, each, -1)
+            turn += 1
+            if part < 0:
+                assert len(taken) == n * each
+                ends.add(worker)
+                continue
+            assert part not in taken
+            if part // each != worker:
+                assert {worker * each, worker * each + 1} <= set(taken), "another's part before its own"
+            taken[part] = worker
+        assert sorted(taken) == list(range(n * each))
+
+
+def test_with_one_part_each_nothing_is_counted():
+    counters = np.zeros(sync.SIZE, np.int64)
+    assert sync.open_round(counters, 5, 0, 1) == 5
+    assert [sync.take(counters, 5, worker, 3, 1, -1) for worker in range(3)] == [0, 1, 2]
+    assert sync.take(counters, 5, 1, 3, 1, 1) == -1
+    assert not counters.any()
