@@ -13,7 +13,7 @@ from .optim import update_block
 from .panels import panel_width
 from .penalties import add_gradient_block, block_value
 from .split import get, put, share
-from .sync import MOST
+from .sync import MOST_WORKERS
 from .zeros import note_columns, words_for
 
 # Operations.
@@ -36,13 +36,11 @@ BLOCK_ROWS, BLOCK_PANELS = 8 * TILE_ROWS, 4
 One panel at a time, whose rows are short runs far apart, is not what prefetchers look for: an update of Adam's took 22
 to 46 cycles a register, and takes 14 to 38.
 """
-
-
 PART_WORK, MOST_PARTS = 3.0e6, 2
-"""Operations that a part of a shared product has at least, and parts for each worker.
+"""Operations that a part of a shared product has at least, and the most parts for each worker.
 
-With fixed halves the core that other programs slow down holds up the other: of a step of 784-512-512-10 with 128 rows
-2 to 6 % more there. Four parts for each gave 5 % there, but lost 6 % of wide batches where both cores are free.
+With one core busier than the other, two parts each, taken as workers come, were 6 % faster than fixed halves at
+784-512-512-10 with 128 rows. Four each lost 2 % there and 6 % at 28-300-300-300-2 where both cores were free.
 """
 
 
@@ -67,8 +65,8 @@ def copy_rows(source, ld, order, start, first, last, target, target_at, target_l
 
 @kernel
 def parts_each(plan, o, m, n_workers):
-    """Return in how many parts for each worker the products of operation `o` are shared out; 1: they are not."""
-    if n_workers == 1 or n_workers > MOST or plan[o, KIND] != DENSE or plan[o, PANELS] != 0:
+    """Return in how many parts for each worker a product of operation `o` is shared out; 1: each has its own."""
+    if n_workers == 1 or n_workers > MOST_WORKERS or plan[o, KIND] != DENSE or plan[o, PANELS] != 0:
         return 1
     work = 2.0 * m * plan[o, N_IN] * plan[o, N_OUT]
     return max(1, min(MOST_PARTS, int(work / (n_workers * PART_WORK))))

@@ -8,9 +8,13 @@ from ._compile import kernel
 from ._simd import atomic_add, atomic_read, spin_pause, yield_core
 
 ARRIVED, PRESENT, ABANDONED, GIVING_UP, QUEUES = 0, 8, 16, 24, 32
-ROUNDS, MOST = 8, 8
-SIZE = QUEUES + ROUNDS * MOST
-"""Length of the int64 array that workers share, zero at the start; its words lie on separate cache lines."""
+ROUNDS, MOST_WORKERS = 8, 8
+"""Pieces of work whose counters are kept apart, and the most workers that one can be shared out among."""
+SIZE = QUEUES + ROUNDS * MOST_WORKERS
+"""Length of the int64 array that workers share, zero at the start.
+
+Words that are waited for lie a cache line apart; a round's counters, one for each worker, fill one.
+"""
 
 _SPINS = 4000
 _PATIENCE = 20_000
@@ -59,31 +63,32 @@ def barrier(sync, n_workers, count):
 
 @kernel
 def open_round(sync, number, worker, each):
-    """Begin to share out the next piece of work; return its number, one more, or `number` if `each` is 1.
+    """Begin a round, in which the next piece of work is shared out; return `number` + 1, its own number.
 
-    The counters of the round four later are cleared. Of any four that follow each other two must have a barrier
-    between them: all workers have then left the last round of those counters, and none has come to the next.
+    If `each` is 1 there is nothing to share out: `number` is returned. Counters are used again every ROUNDS rounds,
+    and cleared halfway. Among any four rounds that follow each other there must be a barrier: then all workers have
+    left the last round of the counters that are cleared, and none has come to their next.
     """
     if each == 1:
         return number
     if worker == 0:
-        at = QUEUES + (number + 1 + ROUNDS // 2) % ROUNDS * MOST
-        for i in range(MOST):
+        at = QUEUES + (number + 1 + ROUNDS // 2) % ROUNDS * MOST_WORKERS
+        for i in range(MOST_WORKERS):
             sync[at + i] = 0
     return number + 1
 
 
 @kernel
 def take(sync, number, worker, n_workers, each, before):
-    """Return a part of this round that is not taken yet, of `n_workers` · `each`, or -1; `before` is -1 at first.
+    """Return one of the `n_workers` · `each` parts of round `number` that nobody has taken yet, or -1.
 
-    With one part for `each` worker it has its own. Else a worker's own parts come first, `each` that follow each
-    other, so that it meets the same memory again; then those that another one has not come to: a core that other
-    programs keep busy holds up nobody for long.
+    `before` is the part that this worker had last, -1 at first. If `each` is 1 it has its own. Else a worker's own
+    parts come first, `each` that follow each other, so that it meets the same memory again; then those that another
+    one has not come to: a core that other programs keep busy holds up nobody for long.
     """
     if each == 1:
         return worker if before < 0 else -1
-    at = QUEUES + number % ROUNDS * MOST
+    at = QUEUES + number % ROUNDS * MOST_WORKERS
     for i in range(n_workers):
         owner = (worker + i) % n_workers
         if atomic_read(sync, at + owner) < each:

@@ -49,7 +49,7 @@ from .network import (
     operate,
     parts_each,
     penalty,
-)  # fmt: skip
+)
 from .rng import permutation
 from .split import share
 from .sync import barrier, gather, open_round, take
