@@ -19,6 +19,9 @@ from fastnn.kernels import gemm, jobs, losses, narrow, network, panels, sync, tr
 # and out is none to speak of, and if workers' shares are about equal.
 _PANEL_ROWS, _PANEL_STEPS, _PANEL_SPARE = 128, 50, 1.1
 
+# Operations below which a part of a product is not handed out by itself (see `network.parts_each`).
+_PART_WORK = 3_000_000
+
 
 def is_narrow(operations: Sequence[Operation], loss: Any, targets: Array) -> bool:
     """Tell whether the kernels for few inputs, one hidden ReLU layer and few classes can train a network.
@@ -112,6 +115,7 @@ class Trainer:
             (jobs.TARGETS, self.plan.targets), (jobs.TARGETS_LD, self.plan.targets_ld),
             (jobs.SCRATCH, self.plan.scratch), (jobs.BLOCK, self.plan.block), (jobs.PART, self.plan.part),
             (jobs.FIRST_DENSE, first_dense), (jobs.ORDER_EPOCH, -1), (jobs.ROW_WORDS, first[network.ROW_WORDS]),
+            (jobs.PART_WORK, _PART_WORK),
         ):  # fmt: skip
             job[place] = value
         self.job = job

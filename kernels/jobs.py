@@ -5,8 +5,8 @@ from .losses import sum_rows
 
 # What a job's integers say.
 (ROWS, FEATURES, BATCH, FIRST_STEP, STEPS, SHUFFLE, SEED, OPTIMIZER, LOSS, SOFT, INPUT, INPUT_LD, LABELS, TARGETS,
- TARGETS_LD, SCRATCH, BLOCK, PART, FIRST_DENSE, ORDER_EPOCH, ROW_WORDS) = range(21)  # fmt: skip
-JOB = 21
+ TARGETS_LD, SCRATCH, BLOCK, PART, FIRST_DENSE, ORDER_EPOCH, ROW_WORDS, PART_WORK) = range(22)  # fmt: skip
+JOB = 22
 # What the running sums of an epoch, and the end of a chunk, say.
 LOSS_SUM, HITS, SEEN, PENALTY_SUM, DONE, BAD_STEP, PENALTY_NOW = range(7)
 TALLY = 8

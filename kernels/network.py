@@ -36,12 +36,8 @@ BLOCK_ROWS, BLOCK_PANELS = 8 * TILE_ROWS, 4
 One panel at a time, whose rows are short runs far apart, is not what prefetchers look for: an update of Adam's took 22
 to 46 cycles a register, and takes 14 to 38.
 """
-PART_WORK, MOST_PARTS = 3.0e6, 2
-"""Operations that a part of a shared product has at least, and the most parts for each worker.
-
-With one core busier than the other, two parts each, taken as workers come, were 6 % faster than fixed halves at
-784-512-512-10 with 128 rows. Four each lost 2 % there and 6 % at 28-300-300-300-2 where both cores were free.
-"""
+MOST_PARTS = 2
+"""Most parts for each worker of a product that is shared out; four lost 2 to 6 % where all cores were free."""
 
 
 def block_size(itemsize):
@@ -64,12 +60,14 @@ def copy_rows(source, ld, order, start, first, last, target, target_at, target_l
 
 
 @kernel
-def parts_each(plan, o, m, n_workers):
-    """Return in how many parts for each worker a product of operation `o` is shared out; 1: each has its own."""
-    if n_workers == 1 or n_workers > MOST_WORKERS or plan[o, KIND] != DENSE or plan[o, PANELS] != 0:
+def parts_each(plan, o, m, least, n_workers):
+    """Return in how many parts for each worker a product of operation `o` is shared out; 1: each has its own.
+
+    A part has at least `least` operations.
+    """
+    if n_workers == 1 or n_workers > MOST_WORKERS or plan[o, KIND] != DENSE:
         return 1
-    work = 2.0 * m * plan[o, N_IN] * plan[o, N_OUT]
-    return max(1, min(MOST_PARTS, int(work / (n_workers * PART_WORK))))
+    return max(1, min(MOST_PARTS, 2 * m * plan[o, N_IN] * plan[o, N_OUT] // (n_workers * least)))
 
 
 @kernel

@@ -21,6 +21,7 @@ from .jobs import (
     OPTIMIZER,
     ORDER_EPOCH,
     PART,
+    PART_WORK,
     PENALTY_NOW,
     ROW_WORDS,
     ROWS,
@@ -121,7 +122,7 @@ def chunk_worker(
 
         for o in range(ops):
             at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
-            each = parts_each(plan, o, m, n_workers)
+            each = parts_each(plan, o, m, job[PART_WORK], n_workers)
             shared = open_round(sync, shared, worker, each)
             part = take(sync, shared, worker, n_workers, each, -1)
             while part >= 0:
@@ -171,7 +172,7 @@ def chunk_worker(
 
         for o in range(last_op, first_dense - 1, -1):
             at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
-            each = parts_each(plan, o, m, n_workers)
+            each = parts_each(plan, o, m, job[PART_WORK], n_workers)
             if o > first_dense:
                 shared = open_round(sync, shared, worker, each)
                 part = take(sync, shared, worker, n_workers, each, -1)

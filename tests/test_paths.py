@@ -65,6 +65,7 @@ def spread(monkeypatch):
     monkeypatch.setattr(trainer, "_PANEL_ROWS", 10**6)
     monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
     monkeypatch.setattr(trainer, "_PANEL_SPARE", 2.0)
+    monkeypatch.setattr(trainer, "_PART_WORK", 1)
     monkeypatch.setattr(trainer.zeros, "PAYS", 0.0)
     yield spy
     fnn.set_num_threads(None)
