@@ -14,12 +14,14 @@ import numpy as np
 
 from fastnn import threads
 from fastnn._array_steps import all_finite
+from fastnn._order import new_order
 from fastnn.arrays import Array, as_inputs
 from fastnn.base import Layer
 from fastnn.callbacks import Callback
 from fastnn.engine import work_of
 from fastnn.history import DivergenceWarning, History
-from fastnn.kernels import losses, rng
+from fastnn.kernels import losses
+from fastnn.kernels.order import epoch_order
 from fastnn.layers import Dense, Dropout
 from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
@@ -103,7 +105,7 @@ class Fit:
         parameters.bind_state(self.optimizer)
         trainer = Trainer(
             self.operations, parameters, self.X, self.labels, self.targets, self.loss, self.optimizer,
-            self.batch, self.shuffle, self.seed, self.limit,
+            self.batch, new_order(self.X, self.batch, self.shuffle), self.seed, self.limit,
         )  # fmt: skip
         trainer.step = first = self.initial_epoch * self.steps_per_epoch
         last = first + self.epochs * self.steps_per_epoch
@@ -157,7 +159,7 @@ class Fit:
     def _run_layers(self) -> None:
         learning = [layer for layer in self.model.layers if layer.parameters()]
         masked = [(place, layer) for place, layer in enumerate(self.model.layers) if isinstance(layer, Dropout)]
-        order = np.arange(self.rows)
+        order = new_order(self.X, self.batch) if self.shuffle else np.arange(self.rows)
         hear_steps = [c for c in self.callbacks if c.needs_steps]
         step, before = 0, self.initial_epoch * self.steps_per_epoch
         kept: list[tuple[Array, Array]] = []
@@ -166,7 +168,7 @@ class Fit:
                 if self.model.stop_training:
                     return
                 if self.shuffle:
-                    rng.permutation(order, self.seed, epoch)
+                    epoch_order(order, self.rows, self.batch, self.seed, epoch)
                 total = hits = penalties = 0.0
                 for start in range(0, self.rows, self.batch):
                     rows = order[start : start + self.batch]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import threads
+from fastnn._order import new_order
 from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
 from fastnn.engine import Operation, Parameters, Plan, aligned, work_of
 from fastnn.fitting import note_epochs
@@ -139,6 +140,7 @@ class _Run:
         self.params = aligned(n * size, dtype, True).reshape(n, size)
         self.state = [aligned(n * size * (i < slots), dtype, True).reshape(n, -1) for i in range(3)]
         self.trainers = []
+        known: dict[tuple[int, int], Array] = {}
         for i, (model, operations) in enumerate(zip(self.networks, self.lowered, strict=True)):
             x, (labels, targets) = self.inputs[i], self.prepared[i]
             parameters = Parameters(operations, dtype, self.params[i])
@@ -147,16 +149,21 @@ class _Run:
             model.adopt(parameters)
             model.loss, model.history = self.loss, self.histories[i]
             batch = len(x) if self.batch is None else min(self.batch, len(x))
+            if (id(x), batch) not in known:
+                known[id(x), batch] = new_order(x, batch, self.shuffle and batch < len(x))
             trainer = Trainer(
                 operations, parameters, x, labels, targets, self.loss, self.optimizers[i], batch,
-                self.shuffle and batch < len(x), seeds[i], 1,
+                known[id(x), batch], seeds[i], 1,
             )  # fmt: skip
             self.trainers.append(trainer)
         self.X, x_bounds = _joined(self.inputs)
         self.labels, l_bounds = _joined([labels for labels, _ in self.prepared], dtype)
         self.targets, t_bounds = _joined([targets for _, targets in self.prepared])
-        self.bounds = np.concatenate([x_bounds, l_bounds, t_bounds], axis=1)
-        self.orders = np.empty((n, max(trainer.order.size for trainer in self.trainers)), np.int64)
+        sizes = [trainer.order.size for trainer in self.trainers]
+        self.bounds = np.concatenate([x_bounds, l_bounds, t_bounds, np.array(sizes).reshape(n, 1)], axis=1)
+        self.orders = np.empty((n, max(1, *sizes)), np.int64)
+        for trainer, orders, size in zip(self.trainers, self.orders, sizes, strict=True):
+            orders[:size] = trainer.order
 
     def run(self, limit: int | None) -> None:
         """Train all networks to their last epoch, a chunk of steps of each at a time."""

@@ -50,7 +50,7 @@ def zeros_pay(X: Array) -> bool:
         return False
     some = X[:: len(X) // rows][:rows, :columns] != 0
     by_rows = some.reshape(-1, zeros.TILE_ROWS, columns).any(axis=1)
-    by_columns = some.reshape(rows, -1, zeros.TILE_ROWS).any(axis=2)
+    by_columns = some.reshape(rows, -1, zeros.SHORT_ROWS).any(axis=2)
     return bool(by_rows.mean() + by_columns.mean() < 2.0 - zeros.PAYS)
 
 
@@ -66,7 +66,8 @@ class Trainer:
         Checked data: (rows, features) of T; class numbers, or empty; (rows, outputs) of T, or empty.
     loss, optimizer : Loss, Optimizer
     batch_size : int
-    shuffle : bool
+    order : numpy.ndarray
+        The epoch's order, from `new_order`; empty if samples are not shuffled.
     seed : int
     limit : int or None
         Most threads to use.
@@ -74,7 +75,7 @@ class Trainer:
 
     def __init__(
         self, operations: Sequence[Operation], parameters: Parameters, X: Array, labels: Array, targets: Array,
-        loss: Any, optimizer: Any, batch_size: int, shuffle: bool, seed: int, limit: int | None,
+        loss: Any, optimizer: Any, batch_size: int, order: Array, seed: int, limit: int | None,
     ) -> None:  # fmt: skip
         dtype = parameters.dtype
         self.parameters, self.optimizer = parameters, optimizer
@@ -97,7 +98,7 @@ class Trainer:
         self._ahead = False
         self.work: Array | None = None
         self.losses, self.hits = np.empty(batch_size + LINE, dtype), np.empty(batch_size + LINE, dtype)
-        self.order = np.empty(len(X) if shuffle else 1, np.int64)
+        self.order = order
         self.steps_per_epoch = -(-len(X) // batch_size)
         first = self.plan.table[0]
         if not self.narrow and first[network.KIND] == network.DENSE and zeros_pay(X):
@@ -109,7 +110,7 @@ class Trainer:
         job.fill(0)
         for place, value in (
             (jobs.ROWS, len(X)), (jobs.FEATURES, X.shape[1]), (jobs.BATCH, batch_size),
-            (jobs.SHUFFLE, int(shuffle)), (jobs.SEED, seed), (jobs.OPTIMIZER, optimizer.kind),
+            (jobs.SHUFFLE, int(order.size > 0)), (jobs.SEED, seed), (jobs.OPTIMIZER, optimizer.kind),
             (jobs.LOSS, loss.code), (jobs.SOFT, int(loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0)),
             (jobs.INPUT, self.plan.input), (jobs.INPUT_LD, self.plan.input_ld), (jobs.LABELS, self.plan.labels),
             (jobs.TARGETS, self.plan.targets), (jobs.TARGETS_LD, self.plan.targets_ld),

@@ -17,6 +17,7 @@ from ._simd import (
     FROM_VECTOR,
     KEEP,
     NARROW,
+    SHORT_ROWS,
     TILE_ROWS,
     TILE_VECTORS,
     WHERE_POSITIVE,
@@ -94,23 +95,23 @@ def parts(row_tiles, vectors, extra, worker, n_workers):
     return row_tiles * i // rows, row_tiles * (i + 1) // rows, v0, v1, i
 
 
-@primitive("piipipiiiiipippppiiipi")
+@primitive("piipipiiiiipippppiiipii")
 def panel_asking(
     a, a_row, a_step, b, b_step, c, c_row, m, steps, columns, start, start_vector, finish, sign,
-    ask, s1, s2, ask_row, ask_lines, ask_step, words, per_tile,
+    ask, s1, s2, ask_row, ask_lines, ask_step, words, per_tile, height,
 ):  # fmt: skip
-    """Run the register tile down `m` rows of one panel of columns; arguments as `_simd.tile`.
+    """Run the register tile, `height` rows high, down `m` rows of one panel of columns; arguments as `_simd.tile`.
 
-    What a tile asks for lies `ask_step` behind what the one before asked for. If `per_tile` is not 0, whole tiles take
-    only the steps whose bits are set in `words`, `per_tile` elements for each tile (see `zeros`).
+    What a tile asks for lies `ask_step` behind what the one before asked for. If `per_tile` is not 0, tiles of all
+    `height` rows take only the steps whose bits are set in `words`, `per_tile` elements for each tile (see `zeros`).
     Called with an offset behind each array.
     """
-    for r in range(0, m, TILE_ROWS):
+    for r in range(0, m, height):
         tile(
             a, r * a_row, a_row, a_step, b, 0, b_step, c, r * c_row, c_row, steps,
-            min(TILE_ROWS, m - r), columns, start, start_vector, 0, finish, sign, r * c_row,
-            ask, r // TILE_ROWS * ask_step, s1, s2, ask_row, ask_lines,
-            per_tile, words, r // TILE_ROWS * per_tile,
+            min(height, m - r), columns, start, start_vector, 0, finish, sign, r * c_row,
+            ask, r // height * ask_step, s1, s2, ask_row, ask_lines,
+            per_tile if m - r >= height else 0, words, r // height * per_tile,
         )  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def panel(
     """Run the register tile down a panel, and ask for nothing."""
     panel_asking(
         a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
-        finish, sign, sign_at, c, c_at, c, c_at, c, c_at, 0, 0, 0, words, words_at, per_tile,
+        finish, sign, sign_at, c, c_at, c, c_at, c, c_at, 0, 0, 0, words, words_at, per_tile, TILE_ROWS,
     )  # fmt: skip
 
 
@@ -140,7 +141,8 @@ def panel_fetching(
     lines = TILE_VECTORS * lanes(c) * itemsize(c) // 64
     panel_asking(
         a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
-        finish, sign, sign_at, w, w_at, w, w_at, w, w_at, w_row, -rows * lines, rows * w_row, words, words_at, per_tile,
+        finish, sign, sign_at, w, w_at, w, w_at, w, w_at, w_row, -rows * lines, rows * w_row,
+        words, words_at, per_tile, TILE_ROWS,
     )  # fmt: skip
 
 
@@ -370,13 +372,14 @@ def gradient_block(
     step = lanes(out)
     width = TILE_VECTORS * step
     if n > step or rows < step:
-        lines = width * itemsize(out) // 64 * TILE_ROWS if p_ld > 0 else 0
+        height = TILE_ROWS if per_tile == 0 else SHORT_ROWS
+        lines = width * itemsize(out) // 64 * height if p_ld > 0 else 0
         # State that is not there: the parameters stand for it.
         t1, t2 = s1 if s1.size > 0 else p, s2 if s2.size > 0 else p
         panel_asking(
             x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
-            p, p_at, t1, p_at, t2, p_at, p_ld, lines, TILE_ROWS * p_ld,
-            words, words_at, per_tile,
+            p, p_at, t1, p_at, t2, p_at, p_ld, lines, height * p_ld,
+            words, words_at, per_tile, height,
         )  # fmt: skip
         return
     for i in range(0, rows, width):

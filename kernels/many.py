@@ -5,7 +5,6 @@ from numba import prange
 
 from ._compile import kernel
 from ._simd import atomic_add
-from .jobs import ROWS
 from .narrow import run_narrow
 from .train import chunk_worker
 
@@ -21,8 +20,8 @@ def run_many(
     ----------
     X, labels, targets : 1-D arrays of T, read
         The data of all networks; network i has `X[bounds[i, 0]:bounds[i, 1]]`, and likewise the labels (columns 2 and
-        3) and targets (4 and 5). Networks may share them.
-    bounds : (networks, 6) array of int64, read
+        3) and targets (4 and 5); of `orders[i]`, `bounds[i, 6]` elements. Networks may share them.
+    bounds : (networks, 7) array of int64, read
     orders, params, s1, s2, s3, plans, factors, scalars, jobs, syncs, tallies, histories
         A row a network of what `train.run_chunk` takes.
     work, losses, hits : (n_workers, ·) arrays of T, written
@@ -40,7 +39,7 @@ def run_many(
         i = atomic_add(turn, 0, 1)
         while i < jobs.shape[0]:
             x, y = X[bounds[i, 0] : bounds[i, 1]], labels[bounds[i, 2] : bounds[i, 3]]
-            t, order = targets[bounds[i, 4] : bounds[i, 5]], orders[i][: jobs[i, ROWS]]
+            t, order = targets[bounds[i, 4] : bounds[i, 5]], orders[i][: bounds[i, 6]]
             if narrow:
                 run_narrow(
                     x, y, order, params[i], s1[i], s2[i], s3[i], work[w], losses[w], hits[w], plans[i],

@@ -5,7 +5,7 @@ the plan names. No code is compiled for an architecture.
 """
 
 from ._compile import kernel
-from ._simd import TILE_ROWS, TILE_VECTORS, lanes, prefetch
+from ._simd import SHORT_ROWS, TILE_ROWS, TILE_VECTORS, lanes, prefetch, prefetch_to_write
 from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
 from .dropout import dropout_part
 from .gemm import LINEAR, column_sums, forward_panels, forward_part, gradient_block, inputs_part
@@ -51,11 +51,12 @@ def copy_rows(source, ld, order, start, first, last, target, target_at, target_l
     step = lanes(source)
     for r in range(first, last):
         origin, place = order[start + r] * ld, target_at + r * target_ld
-        # Rows come from anywhere in memory.
+        # Rows come from anywhere in memory, and go where another core has read.
         ahead = order[start + min(r + ROWS_AHEAD, last - 1)] * ld
         for j in range(0, n, step):
             whole = n - j >= step
             prefetch(source, ahead + j)
+            prefetch_to_write(target, place + target_ld + j)
             put(target, place + j, get(source, origin + j, n - j, whole), n - j, whole)
 
 
@@ -178,7 +179,7 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
             for c in range(0, columns, width):
                 gradient_block(
                     x, x_at + r, x_ld, work, d + j + c, ld, m, n, rows, min(width, columns - c),
-                    scratch, block_at + c, block_ld, work, words + r // TILE_ROWS * per_tile, per_tile, scratch, s_at,
+                    scratch, block_at + c, block_ld, work, words + r // SHORT_ROWS * per_tile, per_tile, scratch, s_at,
                     params, at + c, row_ld, s1, s2,
                 )  # fmt: skip
             if turned:

@@ -51,7 +51,7 @@ from .network import (
     parts_each,
     penalty,
 )
-from .rng import permutation
+from .order import epoch_order
 from .split import share
 from .sync import barrier, gather, open_round, take
 from .zeros import note_rows
@@ -110,7 +110,7 @@ def chunk_worker(
         start, m = batch_of(job, number)
         if (shuffle or notes) and (s == 0 or shuffle and number % steps == 0):
             if shuffle and worker == 0 and job[ORDER_EPOCH] != number // steps:
-                permutation(order, seed, number // steps)
+                epoch_order(order, job[ROWS], job[BATCH], seed, number // steps)
                 job[ORDER_EPOCH] = number // steps
             met += 1
             barrier(sync, n_workers, met)
@@ -221,8 +221,8 @@ def run_chunk(
         Class numbers held in T, or empty.
     targets : (rows · outputs,) array of T, read
         Target values or probabilities, or empty.
-    order : (rows,) array of int64, written
-        The epoch's shuffled order; unused where ``job[SHUFFLE]`` is 0.
+    order : array of int64, written
+        The epoch's order, and keys, as in `order.epoch_order`; unused where ``job[SHUFFLE]`` is 0.
     params, s1, s2, s3 : 1-D arrays of T, updated
         All parameters, and the optimiser's state (empty where it keeps none).
     work : 1-D array of T, written

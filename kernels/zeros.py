@@ -11,6 +11,7 @@ finite.
 
 from ._compile import kernel
 from ._simd import (
+    SHORT_ROWS,
     TILE_ROWS,
     VECTOR_BYTES,
     bits_of,
@@ -28,14 +29,14 @@ from .split import get, share
 PAYS = 0.1 if VECTOR_BYTES == 64 else 0.3
 """Least sum of the shares of steps passed over, forward and in the gradient, that pays: with shorter registers a step
 takes less time beside what it takes to find it."""
-GROUPS = 8
+GROUPS = 48 // SHORT_ROWS
 """Tiles of consecutive columns looked at together: their bits fit one word."""
 
 
 def room(rows, columns, itemsize):
     """Return the elements, of `itemsize` bytes, that notes of `rows` × `columns` inputs take: by rows, by columns."""
     per_word = 8 // itemsize
-    return rows // TILE_ROWS * -(-columns // 64) * per_word, columns // TILE_ROWS * -(-rows // 64) * per_word
+    return rows // TILE_ROWS * -(-columns // 64) * per_word, columns // SHORT_ROWS * -(-rows // 64) * per_word
 
 
 @kernel
@@ -75,24 +76,24 @@ def note_columns(x, x_at, x_ld, m, k, words, words_at, scratch, s_at, worker, n_
     """
     step, per_word, per_tile = lanes(x), 8 // itemsize(x), words_for(x, m)
     none = bits_of(splat(x, 0.0))
-    tiles, mask = k // TILE_ROWS, (1 << TILE_ROWS) - 1
+    tiles, mask = k // SHORT_ROWS, (1 << SHORT_ROWS) - 1
     for t in range(share(tiles, worker, n_workers, GROUPS), share(tiles, worker + 1, n_workers, GROUPS), GROUPS):
         groups = min(GROUPS, tiles - t)
-        whole = groups == GROUPS and GROUPS * TILE_ROWS % step == 0
+        whole = groups == GROUPS and GROUPS * SHORT_ROWS % step == 0
         for begin in range(0, m, 64):
             here = min(64, m - begin)
             for r in range(here):
-                row, found = x_at + (begin + r) * x_ld + t * TILE_ROWS, 0
+                row, found = x_at + (begin + r) * x_ld + t * SHORT_ROWS, 0
                 if whole:
-                    for j in range(0, GROUPS * TILE_ROWS, step):
+                    for j in range(0, GROUPS * SHORT_ROWS, step):
                         found |= mask_bits(bits_of(load(x, row + j)) != none) << j
                 else:
-                    for j in range(0, groups * TILE_ROWS, step):
-                        left = groups * TILE_ROWS - j
+                    for j in range(0, groups * SHORT_ROWS, step):
+                        left = groups * SHORT_ROWS - j
                         found |= mask_bits(bits_of(load_n(x, row + j, left)) != none) << j
                 store_word(scratch, s_at + r * per_word, found)
             # What the scratch holds of rows that are not there counts for nothing.
             keep = -1 if here == 64 else (1 << here) - 1
             for g in range(groups):
-                found = words_with(scratch, s_at, mask << g * TILE_ROWS) & keep
+                found = words_with(scratch, s_at, mask << g * SHORT_ROWS) & keep
                 store_word(words, words_at + (t + g) * per_tile + begin // 64 * per_word, found)

@@ -47,7 +47,7 @@ def test_rows_are_noted_by_tiles(rows, columns, dtype):
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
 def test_columns_are_noted_by_tiles(rows, columns, n_workers, dtype):
-    x, width = blotted(rows, columns, dtype), zeros.TILE_ROWS
+    x, width = blotted(rows, columns, dtype), zeros.SHORT_ROWS
     per_tile = -(-rows // 64) * (8 // x.itemsize)
     _, size = zeros.room(rows, columns, x.itemsize)
     words, scratch = np.full(size + 8, np.nan, dtype), np.full(128, -1.0, dtype)

@@ -1,0 +1,109 @@
+"""Which samples of a shuffled batch lie beside each other: those that are zero in the same places, where that pays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastnn import threads
+from fastnn.arrays import Array
+from fastnn.kernels import order
+
+# Elements of the inputs below which looking for keys (1.5 ms) takes too large a part of a run.
+_LEAST = 1 << 20
+# Share of a first layer's steps that sorting has to take off.
+_PAYS = 0.05
+# Rows that should be alike: those of a tile, but for a few machines.
+_ALIKE = 6
+# Tiles of rows that directions are found from; twice as many find none that are better.
+_TILES = 16
+_ROUNDS = 2
+_LARGEST = 127
+
+
+def new_order(X: Array, batch: int, shuffle: bool = True) -> Array:
+    """Return room for the order of an epoch's samples, and their keys if sorting each batch by them pays.
+
+    That, and the keys, follow from `X` and `batch` alone: not from the machine, nor from how training runs.
+
+    Parameters
+    ----------
+    X : (rows, features) array of T
+        Contiguous.
+    batch : int
+        Rows of a batch.
+    shuffle : bool
+        Whether there is such an order at all.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64, for `kernels.order.epoch_order`; empty without `shuffle`.
+    """
+    if not shuffle:
+        return np.empty(0, np.int64)
+    rows, features = X.shape
+    few = X.size < _LEAST or features < 4 * _ALIKE or min(rows // _TILES, batch) < 2 * _ALIKE
+    weights = None if few else _weights(X)
+    if weights is None:
+        return np.empty(rows, np.int64)
+    room = np.empty(order.size(rows, batch), np.int64)
+    some = _sample(X)
+    sums = some @ weights.T
+    edges = np.concatenate([
+        np.quantile(sums[:, i], np.arange(1, n) / n) for i, n in enumerate((order.FIRST_BINS, order.SECOND_BINS))
+    ])  # fmt: skip
+    arguments = weights.astype(X.dtype).reshape(-1), edges
+    # What it is worth is judged by the sample, as if it were a batch.
+    keys = np.empty(order.size(len(some), 1), np.int64)
+    order.row_keys.serial((1 - some).astype(X.dtype).reshape(-1), *arguments, keys, 1)
+    by_key = some[np.argsort(keys[len(some) : 2 * len(some)], kind="stable")]
+    if _passed_over(by_key) < _passed_over(some) + _PAYS:
+        return np.empty(rows, np.int64)
+    threads.run(order.row_keys, 2.0 * X.size, X.reshape(-1), *arguments, room)
+    return room
+
+
+def _sample(X: Array) -> Array:
+    """Return where rows from all over `X` are zero: (rows, features), 1 there and 0 elsewhere."""
+    n = _TILES * _ALIKE
+    return (X[:: len(X) // n][:n] == 0).astype(np.int32)
+
+
+def _passed_over(some: Array) -> float:
+    """Return the share of steps in which all rows of a tile are zero."""
+    return float(some.reshape(_TILES, _ALIKE, -1).all(axis=1).mean())
+
+
+def _weights(X: Array) -> Array | None:
+    """Return two weights for each feature, (2, features) whole numbers, or None if the zeros are always the same.
+
+    The sums over a sample's zeros are about the first two principal components of where zeros are, by a few rounds of
+    the power method. In whole numbers: they are the same on every machine, and NumPy wakes no threads for them, which
+    would hold the cores for a while.
+    """
+    some = _sample(X)
+    n = len(some)
+    starts = some.sum(axis=1).astype(float), (37.0 * np.arange(n)) % n
+    found: list[Array] = []
+    weights = np.empty((2, X.shape[1]), np.int32)
+    for i, coordinates in enumerate(starts):
+        for _ in range(_ROUNDS):
+            for other in found:
+                coordinates = coordinates - (coordinates * other).sum() / (other * other).sum() * other
+            coordinates = coordinates - coordinates.mean()
+            weights[i] = _whole(_whole(coordinates) @ some)
+            coordinates = (some @ weights[i]).astype(float)
+        coordinates = coordinates - coordinates.mean()
+        if not coordinates.any():
+            return None
+        found.append(coordinates)
+    return weights
+
+
+def _whole(values: Array) -> Array:
+    """Return values as whole numbers whose largest is _LARGEST."""
+    most = np.abs(values).max()
+    return np.rint(values * (_LARGEST / most if most > 0 else 0.0)).astype(np.int32)
+
+
+__all__ = ["new_order"]
