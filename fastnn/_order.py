@@ -55,11 +55,11 @@ def new_order(X: Array, batch: int, shuffle: bool = True) -> Array:
     arguments = weights.astype(X.dtype).reshape(-1), edges
     # What it is worth is judged by the sample, as if it were a batch.
     keys = np.empty(order.size(len(some), 1), np.int64)
-    order.row_keys.serial((1 - some).astype(X.dtype).reshape(-1), *arguments, keys, 1)
+    order.row_keys.serial((1 - some).astype(X.dtype).reshape(-1), len(some), *arguments, keys, 1)
     by_key = some[np.argsort(keys[len(some) : 2 * len(some)], kind="stable")]
     if _passed_over(by_key) < _passed_over(some) + _PAYS:
         return np.empty(rows, np.int64)
-    threads.run(order.row_keys, 2.0 * X.size, X.reshape(-1), *arguments, room)
+    threads.run(order.row_keys, 2.0 * X.size, X.reshape(-1), rows, *arguments, room)
     return room
 
 

@@ -171,7 +171,7 @@ class Fit:
                     epoch_order(order, self.rows, self.batch, self.seed, epoch)
                 total = hits = penalties = 0.0
                 for start in range(0, self.rows, self.batch):
-                    rows = order[start : start + self.batch]
+                    rows = order[start : min(start + self.batch, self.rows)]
                     for place, layer in masked:
                         layer.draw_from(self.seed if layer.seed is None else layer.seed, place, before + step)
                     outputs = self.model.forward(self.X[rows], training=True)

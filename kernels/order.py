@@ -33,7 +33,7 @@ def bin_of(value, edges, first, last):
 
 
 @kernel
-def row_keys(X, weights, edges, order, n_workers):
+def row_keys(X, rows, weights, edges, order, n_workers):
     """Write each sample's key, from 0 to KEYS - 1, behind the order: samples with close keys have like zeros.
 
     The sums of two weights over a sample's zeros are two coordinates. The first is cut into FIRST_BINS bins, the
@@ -42,8 +42,10 @@ def row_keys(X, weights, edges, order, n_workers):
     Parameters
     ----------
     X : (rows · features,) array of T, read
+    rows : int
     weights : (2 · features,) array of T, read
-        Whole numbers: sums below 2**24 then are exact, whatever the vector width.
+        Whole numbers: sums below 2**24 then are exact, whatever the vector width. Those of features that are zero,
+        not -0, are added.
     edges : (FIRST_BINS + SECOND_BINS - 2,) array of float64, read
         Between the bins of the first sum, then of the second, ascending.
     order : (`size(rows, batch)`,) array of int64, written from `rows` to `2 · rows`
@@ -51,8 +53,8 @@ def row_keys(X, weights, edges, order, n_workers):
         Parallel over rows.
     """
     features = weights.size // 2
-    rows, step = X.size // features, lanes(X)
-    none, zero = bits_of(splat(X, 0.0)), splat(X, 0.0)
+    step, zero = lanes(X), splat(X, 0.0)
+    none = bits_of(zero)
     for worker in prange(n_workers):
         w = np.int64(worker)
         for r in range(share(rows, w, n_workers, 1), share(rows, w + 1, n_workers, 1)):

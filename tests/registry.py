@@ -9,7 +9,7 @@ from registry_base import ENTRIES, ULP, add, blank, call, gamma, matrices, space
 from registry_networks import OneHidden, narrow_networks, networks
 
 import fastnn as fnn
-from fastnn.kernels import activations, dropout, gemm, losses, math, optim, peak, penalties, rng
+from fastnn.kernels import activations, dropout, gemm, losses, math, optim, order, peak, penalties, rng
 from fastnn.kernels._simd import VECTOR_BYTES
 
 __all__ = ["ENTRIES", "wide"]
@@ -457,6 +457,45 @@ add(
 add(
     "rng.normal", vectors, build_draw, ours_normal, normal_twin,
     lambda args, u: (np.full(args.out.shape, gamma(16, u) * 2 * 8.6),),
+)  # fmt: skip
+
+# Keys of samples. Sums of whole numbers are exact, so there is one right answer.
+
+
+def build_row_keys(shape, dtype, random):
+    rows, features = shape
+    x = np.where(random.random(shape) < 0.5, random.normal(size=shape), 0.0)
+    weights = random.integers(-127, 128, (2, features))
+    sums = (x == 0) @ weights.T + np.zeros((1, 2))
+    # Some sums lie on an edge.
+    edges = [np.sort(random.choice(sums[:, i], n - 1)) if rows else np.zeros(n - 1) for i, n in enumerate(BINS)]
+    return space(
+        x=x.astype(dtype), weights=weights.astype(dtype), edges=np.concatenate(edges),
+        order=np.full(order.size(rows, 1), -1, np.int64),
+    )  # fmt: skip
+
+
+def ours_row_keys(args):
+    rows = len(args.x)
+    call(order.row_keys, args, args.x.reshape(-1), rows, args.weights.reshape(-1), args.edges, args.order)
+    return args.order[:rows], args.order[rows : 2 * rows], args.order[2 * rows :]
+
+
+def row_keys_twin(args):
+    rows = len(args.x)
+    sums = (args.x == 0) @ args.weights.T
+    first, second = (
+        np.searchsorted(edges, sums[:, i], "right") for i, edges in enumerate(np.split(args.edges, [BINS[0] - 1]))
+    )
+    keys = first * BINS[1] + np.where(first % 2 == 0, second, BINS[1] - 1 - second)
+    untouched = np.full(args.order.shape, -1)
+    return untouched[:rows], keys, untouched[2 * rows :]
+
+
+BINS = order.FIRST_BINS, order.SECOND_BINS
+add(
+    "order.row_keys", matrices, build_row_keys, ours_row_keys, row_keys_twin,
+    lambda args, u: tuple(np.zeros(n) for n in (len(args.x), len(args.x), args.order.size - 2 * len(args.x))),
 )  # fmt: skip
 
 # The probes of the machine's speed: their results are thrown away, and right all the same.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import threads, trainer
+from fastnn import _order, threads, trainer
 
 CONFIGURATIONS = 200
 CLASSES = (2, 3, 3, 5, 10, 16, 17, 40)
@@ -67,6 +67,9 @@ def spread(monkeypatch):
     monkeypatch.setattr(trainer, "_PANEL_SPARE", 2.0)
     monkeypatch.setattr(trainer, "_PART_WORK", 1)
     monkeypatch.setattr(trainer.zeros, "PAYS", 0.0)
+    # Shuffled batches are sorted by keys also where that does not pay.
+    for name, value in (("_LEAST", 0), ("_PAYS", -1.0), ("_TILES", 2)):
+        monkeypatch.setattr(_order, name, value)
     yield spy
     fnn.set_num_threads(None)
 

@@ -28,7 +28,7 @@ FLOORS = (
     {"base"},
     {"_optimizer", "initializers", "regularizers"},
     {"layers", "activations", "losses", "optimizers", "schedules", "metrics", "callbacks", "datasets"},
-    {"engine", "io", "_arguments"},
+    {"engine", "io", "_arguments", "_order"},
     {"trainer"},
     {"fitting"},
     {"model"},
