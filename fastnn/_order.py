@@ -20,7 +20,7 @@ _ROUNDS = 2
 _LARGEST = 127
 
 
-def new_order(X: Array, batch: int, shuffle: bool = True) -> Array:
+def new_order(X: Array, batch: int, shuffle: bool = True, limit: int | None = None) -> Array:
     """Return room for the order of an epoch's samples, and their keys if sorting each batch by them pays.
 
     That, and the keys, follow from `X` and `batch` alone: not from the machine, nor from how training runs.
@@ -33,6 +33,8 @@ def new_order(X: Array, batch: int, shuffle: bool = True) -> Array:
         Rows of a batch.
     shuffle : bool
         Whether there is such an order at all.
+    limit : int or None
+        Most threads to use.
 
     Returns
     -------
@@ -59,7 +61,7 @@ def new_order(X: Array, batch: int, shuffle: bool = True) -> Array:
     by_key = some[np.argsort(keys[len(some) : 2 * len(some)], kind="stable")]
     if _passed_over(by_key) < _passed_over(some) + _PAYS:
         return np.empty(rows, np.int64)
-    threads.run(order.row_keys, 2.0 * X.size, X.reshape(-1), rows, *arguments, room)
+    threads.call(order.row_keys, threads.workers(2.0 * X.size, limit), X.reshape(-1), rows, *arguments, room)
     return room
 
 

@@ -17,7 +17,7 @@ from fastnn.arrays import Array
 from fastnn.callbacks import Callback
 from fastnn.datasets import spiral_data
 from fastnn.initializers import Normal
-from fastnn.kernels import _compile, panels
+from fastnn.kernels import _compile, order, panels
 from fastnn.layers import Dense, Dropout
 from fastnn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from fastnn.many import fit_many
@@ -105,6 +105,9 @@ def _fit(X: Array, y: Array) -> None:
     model.predict(X[:1])
     row = X.reshape(-1)
     panels.rearrange(row, row.copy(), 0, 1, row.size, True)
+    # Keys of samples are looked for in large data only.
+    edges, keys = np.zeros(order.FIRST_BINS + order.SECOND_BINS - 2), np.empty(order.size(len(X), 1), np.int64)
+    threads.call(order.row_keys, threads.get_num_threads(), row, len(X), row[:4], edges, keys)
     model.fit(X, y, epochs=1, batch_size=len(X) // 2, callbacks=[_EachStep()], progress=False)
     random_search(model, X[:9], y[:9], iterations=1)
     fit_many(lambda i: Sequential(Dense(2, 16), ReLU(), Dense(16, 3), seed=i), X, y, count=2, epochs=1)

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 import fastnn
 from fastnn import _numpy_loop as plain
 from fastnn import datasets
+from fastnn._order import new_order
 from fastnn._warmup import DTYPES, compile_in_processes
 from fastnn.activations import ReLU
 from fastnn.arrays import Array
@@ -106,8 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     demo.add_argument(
         "--data", metavar="PATH", default=os.environ.get("FASTNN_DATA_DIR") or None,
-        help="Fashion-MNIST, for digits: the .npz file, or the folder of it or of the four idx files "
-        "(default: the environment variable FASTNN_DATA_DIR)",
+        help="Fashion-MNIST, for digits: its .npz file, or a folder of it or of idx files (default: FASTNN_DATA_DIR)",
     )  # fmt: skip
     demo.set_defaults(run=_demo)
 
@@ -225,10 +225,11 @@ def _demo(options: argparse.Namespace) -> None:
     example = (_spiral if options.what == "spiral" else _digits)(options)
     print(f"{example.title}, {example.X.dtype}")
     _prepare(example, threads)
-    plain_step, plain_losses = _time_plain(example, options.numpy_steps)
+    before, plain_losses = _time_plain(example, options.numpy_steps)
     time.sleep(0.2)  # NumPy's threads spin on for a tenth of a second, on the cores that are wanted next
     model, seconds, losses, figures = _train(example, threads)
-    step = seconds / (steps := example.epochs * example.steps_per_epoch)
+    after, _ = _time_plain(example, options.numpy_steps)  # cores are not always as fast as they were a second ago
+    plain_step, step = (before + after) / 2, seconds / (steps := example.epochs * example.steps_per_epoch)
     print(f"\nafter {example.epochs:,} epochs: {figures}")
     if example.X_test is not None:
         test = model.evaluate(example.X_test, example.y_test, n_threads=threads)
@@ -236,7 +237,7 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"fastnn: {seconds:.2f} s for {steps:,} steps, {1e6 * step:.1f} µs each")
     print(
         f"the same loop in pure NumPy: {plain_step * steps:.2f} s, at {1e6 * plain_step:.1f} µs a step, "
-        f"measured over {len(plain_losses):,} steps just before"
+        f"measured over {len(plain_losses):,} steps before and as many after"
     )
     print(f"fastnn was {plain_step / step:.1f} times as fast")
     if example.steps_per_epoch == 1:
@@ -256,11 +257,10 @@ def _prepare(example: Example, threads: int | None) -> None:
     )  # fmt: skip
     if example.X_test is not None:
         throwaway.evaluate(example.X_test, example.y_test, n_threads=threads)
+    new_order(example.X, batch, example.steps_per_epoch > 1, threads)
     took, built = time.perf_counter() - began, len(_compile.compiled) - before
-    if built:
-        print(f"compiled {built} functions in {took:.1f} s, kept in {_compile.cache_root()} for next time")
-    else:
-        print(f"loaded compiled functions from {_compile.cache_root()} in {took:.2f} s")
+    done = f"compiled {built} functions in {took:.1f} s, kept in {(root := _compile.cache_root())} for next time"
+    print(done if built else f"loaded compiled functions from {root} in {took:.2f} s")
 
 
 def _time_plain(example: Example, steps: int) -> tuple[float, list[float]]:

@@ -115,7 +115,8 @@ def fit_many(
     # Copies of one optimiser have the same rates.
     alike = optimizer is None or isinstance(optimizer, Optimizer)
     run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle, alike)
-    run.prepare([model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)])
+    entropies = [model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)]
+    run.prepare(entropies, limit)
     run.run(limit)
     return run.histories
 
@@ -133,7 +134,7 @@ class _Run:
         self.histories = [History() for _ in networks]
         self.alike = alike
 
-    def prepare(self, seeds: list[int]) -> None:
+    def prepare(self, seeds: list[int], limit: int | None) -> None:
         """Lay the networks' arrays side by side."""
         n, dtype = len(self.networks), self.inputs[0].dtype
         size, slots = Plan(self.lowered[0], 1, dtype).n_params, self.optimizers[0].n_slots
@@ -150,7 +151,7 @@ class _Run:
             model.loss, model.history = self.loss, self.histories[i]
             batch = len(x) if self.batch is None else min(self.batch, len(x))
             if (id(x), batch) not in known:
-                known[id(x), batch] = new_order(x, batch, self.shuffle and batch < len(x))
+                known[id(x), batch] = new_order(x, batch, self.shuffle and batch < len(x), limit)
             trainer = Trainer(
                 operations, parameters, x, labels, targets, self.loss, self.optimizers[i], batch,
                 known[id(x), batch], seeds[i], 1,
