@@ -53,10 +53,12 @@ def copy_rows(source, ld, order, start, first, last, target, target_at, target_l
         origin, place = order[start + r] * ld, target_at + r * target_ld
         # Rows come from anywhere in memory, and go where another core has read.
         ahead = order[start + min(r + ROWS_AHEAD, last - 1)] * ld
+        # Not the row that another worker writes.
+        below = place + (target_ld if r + 1 < last else 0)
         for j in range(0, n, step):
             whole = n - j >= step
             prefetch(source, ahead + j)
-            prefetch_to_write(target, place + target_ld + j)
+            prefetch_to_write(target, below + j)
             put(target, place + j, get(source, origin + j, n - j, whole), n - j, whole)
 
 

@@ -533,7 +533,7 @@ def arrays(draw, lengths=(0, 1, 2, 5, 12), widths=(0, 1, 2, CLASSES, WIDTH, 5)):
 
 
 @hypothesis.settings(
-    max_examples=400, deadline=None, database=None, derandomize=True,
+    max_examples=250, deadline=None, database=None, derandomize=True,
     suppress_health_check=list(hypothesis.HealthCheck),
 )  # fmt: skip
 @hypothesis.given(
