@@ -181,6 +181,7 @@ class Sequential:
             batch may be shorter.
         shuffle : bool
             Whether each epoch takes the samples in a new order, which hangs on `seed` and the epoch's number alone.
+            Within a batch, samples of large data with many zeros may be sorted by where these are.
         seed : int or None
             Of shuffling and dropout; None takes the model's.
         validation_data : (X, y), optional

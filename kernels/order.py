@@ -2,7 +2,7 @@
 
 A tile passes over a step where all of its rows are zero (see `zeros`), so what pays is that its rows are alike. Within
 a batch their order is free: each sample has a *key*, and a shuffled batch is sorted by it. Of six images of
-Fashion-MNIST 16 % of the pixels are zero in all, then 32 %: 325 µs a step of 784-128-128-10 become 305.
+Fashion-MNIST 16 % of the pixels are zero in all, then 32 %: 597 µs a step of 784-128-128-10 on one thread become 559.
 """
 
 import numpy as np

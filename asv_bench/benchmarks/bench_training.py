@@ -43,6 +43,35 @@ class TrainingSteps:
         self.peer.run(STEPS[case])
 
 
+class Images:
+    """Fifty shuffled batches through 784-128-128-10, half of the inputs zero in runs, as images have them."""
+
+    params = (LIBRARIES,)
+    param_names = ["library"]
+
+    def setup(self, library):
+        limit_threads(2)
+        import fastnn as fnn
+        from fastnn import _numpy_loop as plain
+
+        random = np.random.default_rng(0)
+        X, y = random.normal(size=(6400, 784)).astype(np.float32), random.integers(0, 10, 6400)
+        kinds = np.repeat(random.random((10, 98)) < 0.5, 8, axis=1)
+        X[kinds[y]] = 0.0
+        layers = fnn.Dense(784, 128), fnn.ReLU(), fnn.Dense(128, 128), fnn.ReLU(), fnn.Dense(128, 10)
+        model, optimizer = fnn.Sequential(*layers, seed=0), fnn.Adam()
+        if library == "fastnn":
+            self.run = lambda: model.fit(X, y, optimizer=optimizer, epochs=1, batch_size=128, progress=False)
+            self.run()
+            return
+        network = plain.Network([np.array(layer.weights, np.float32) for layer in layers[::2]], plain.Adam(0.001))
+        order = random.permutation(6400).reshape(50, 128)
+        self.run = lambda: network.train((X[rows], y[rows]) for rows in order)
+
+    def time_epoch(self, library):
+        self.run()
+
+
 class LayerByLayer:
     """A hundred steps of the spiral network, nine calls a step: training as notes on networks write it."""
 
