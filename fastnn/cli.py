@@ -257,7 +257,7 @@ def _prepare(example: Example, threads: int | None) -> None:
     )  # fmt: skip
     if example.X_test is not None:
         throwaway.evaluate(example.X_test, example.y_test, n_threads=threads)
-    new_order(example.X, batch, example.steps_per_epoch > 1, threads)
+    new_order(example.X, batch, throwaway.operations(), example.steps_per_epoch > 1, threads)
     took, built = time.perf_counter() - began, len(_compile.compiled) - before
     done = f"compiled {built} functions in {took:.1f} s, kept in {(root := _compile.cache_root())} for next time"
     print(done if built else f"loaded compiled functions from {root} in {took:.2f} s")

@@ -105,7 +105,8 @@ class Fit:
         parameters.bind_state(self.optimizer)
         trainer = Trainer(
             self.operations, parameters, self.X, self.labels, self.targets, self.loss, self.optimizer,
-            self.batch, new_order(self.X, self.batch, self.shuffle, self.limit), self.seed, self.limit,
+            self.batch, new_order(self.X, self.batch, self.operations, self.shuffle, self.limit),
+            self.seed, self.limit,
         )  # fmt: skip
         trainer.step = first = self.initial_epoch * self.steps_per_epoch
         last = first + self.epochs * self.steps_per_epoch
@@ -159,7 +160,9 @@ class Fit:
     def _run_layers(self) -> None:
         learning = [layer for layer in self.model.layers if layer.parameters()]
         masked = [(place, layer) for place, layer in enumerate(self.model.layers) if isinstance(layer, Dropout)]
-        order = new_order(self.X, self.batch, limit=self.limit) if self.shuffle else np.arange(self.rows)
+        order = np.arange(self.rows)
+        if self.shuffle:
+            order = new_order(self.X, self.batch, self.operations, limit=self.limit)
         hear_steps = [c for c in self.callbacks if c.needs_steps]
         step, before = 0, self.initial_epoch * self.steps_per_epoch
         kept: list[tuple[Array, Array]] = []

@@ -151,7 +151,7 @@ class _Run:
             model.loss, model.history = self.loss, self.histories[i]
             batch = len(x) if self.batch is None else min(self.batch, len(x))
             if (id(x), batch) not in known:
-                known[id(x), batch] = new_order(x, batch, self.shuffle and batch < len(x), limit)
+                known[id(x), batch] = new_order(x, batch, operations, self.shuffle and batch < len(x), limit)
             trainer = Trainer(
                 operations, parameters, x, labels, targets, self.loss, self.optimizers[i], batch,
                 known[id(x), batch], seeds[i], 1,

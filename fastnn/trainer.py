@@ -54,6 +54,28 @@ def zeros_pay(X: Array) -> bool:
     return bool(by_rows.mean() + by_columns.mean() < 2.0 - zeros.PAYS)
 
 
+def in_panels(plan: Plan, place: int, n_workers: int, steps: int, itemsize: int) -> tuple[int, int, int] | None:
+    """Return what `panels.rearrange` takes to lay out the weights of operation `place`; None where it does not pay.
+
+    `steps` is how many steps are trained before the layers' own arrays have to be up to date.
+    """
+    row, factors = plan.table[place], plan.factors[place]
+    weights, k, n = (int(row[column]) for column in (network.WEIGHTS, network.N_IN, network.N_OUT))
+    width = panels.panel_width(itemsize)
+    largest = math.ceil(math.ceil(n / width) / n_workers) * width
+    if (
+        n_workers == 1
+        or plan.rows > _PANEL_ROWS
+        or steps < _PANEL_STEPS
+        or largest * n_workers > _PANEL_SPARE * n
+        # Sums of penalties are taken in the order of rows.
+        or factors[network.WEIGHT_L1] > 0.0
+        or factors[network.WEIGHT_L2] > 0.0
+    ):
+        return None
+    return weights, k, n
+
+
 class Trainer:
     """One `fit`: buffers, position, and the call that runs a chunk of steps.
 
@@ -131,24 +153,11 @@ class Trainer:
 
         Where it does, training goes on in copies, which `load` and `store` match with what the layers hold.
         """
-        row = self.plan.table[self.job[jobs.FIRST_DENSE]]
-        weights, k, n = (int(row[column]) for column in (network.WEIGHTS, network.N_IN, network.N_OUT))
-        width = panels.panel_width(self.parameters.dtype.itemsize)
-        largest = math.ceil(math.ceil(n / width) / self.n_workers) * width
-        factors = self.plan.factors[self.job[jobs.FIRST_DENSE]]
-        if (
-            self.n_workers == 1
-            or self.plan.rows > _PANEL_ROWS
-            or steps < _PANEL_STEPS
-            or largest * self.n_workers > _PANEL_SPARE * n
-            # Sums of penalties are taken in the order of rows.
-            or factors[network.WEIGHT_L1] > 0.0
-            or factors[network.WEIGHT_L2] > 0.0
-        ):
+        ours, place = self.parameters, self.job[jobs.FIRST_DENSE]
+        self._in_panels = in_panels(self.plan, place, self.n_workers, steps, ours.dtype.itemsize)
+        if self._in_panels is None:
             return
-        self._in_panels = weights, k, n
-        row[network.PANELS] = 1
-        ours = self.parameters
+        self.plan.table[place, network.PANELS] = 1
         self.flat = aligned(ours.flat.size, ours.dtype)
         self.state = [aligned(s.size, ours.dtype) for s in ours.state]
         self.load()
@@ -218,4 +227,4 @@ class Trainer:
         return history[: self.step // self.steps_per_epoch - first_epoch], done
 
 
-__all__ = ["Trainer", "is_narrow"]
+__all__ = ["Trainer", "in_panels", "is_narrow"]

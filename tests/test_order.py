@@ -10,6 +10,10 @@ from fastnn.kernels import order, rng
 SEED, EPOCH = 11, 3
 
 
+def layers(features=240, width=64):
+    return fnn.Sequential(fnn.Dense(features, width), fnn.ReLU(), fnn.Dense(width, 3), seed=1).operations()
+
+
 def garments(rows, dtype=np.float32, seed=0, kinds=8, features=240):
     """Return samples of a few kinds, each zero in its own runs of features and, here and there, elsewhere."""
     r = np.random.default_rng(seed)
@@ -21,8 +25,9 @@ def garments(rows, dtype=np.float32, seed=0, kinds=8, features=240):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Look for keys in small data too."""
+    """Look for keys in small data too, and for small networks."""
     monkeypatch.setattr(_order, "_LEAST", 0)
+    monkeypatch.setattr(_order, "_WIDE", 0)
 
 
 def passed_over(X, rows):
@@ -56,7 +61,7 @@ def test_without_keys_the_order_is_the_permutation():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sorting_by_keys_puts_like_samples_together(small, dtype):
     X = garments(2000, dtype)
-    room = _order.new_order(X, 96)
+    room = _order.new_order(X, 96, layers())
     assert room.size == order.size(2000, 96)
     order.epoch_order(room, 2000, 96, SEED, EPOCH)
     plain = np.empty(2000, np.int64)
@@ -74,7 +79,7 @@ def test_keys_are_the_same_for_any_threads(small, dtype):
     for n in (1, 2):
         fnn.set_num_threads(n)
         try:
-            rooms.append(_order.new_order(X, 64)[1500:3000])
+            rooms.append(_order.new_order(X, 64, layers())[1500:3000])
         finally:
             fnn.set_num_threads(None)
     np.testing.assert_array_equal(*rooms)
@@ -101,16 +106,22 @@ def constant_zeros(rows):
     ids=["garments", "tiny batches", "few rows", "few features", "no zeros", "always the same zeros", "nothing else"],
 )
 def test_batches_are_sorted_where_it_pays(small, X, batch, sorts):
-    assert (_order.new_order(X, batch).size > len(X)) == sorts
+    assert (_order.new_order(X, batch, layers(X.shape[1])).size > len(X)) == sorts
 
 
 def test_small_data_is_left_alone():
-    assert _order.new_order(garments(2000), 64).size == 2000
-    assert _order.new_order(garments(6000), 64).size == order.size(6000, 64)
+    assert _order.new_order(garments(2000), 64, layers()).size == 2000
+    assert _order.new_order(garments(6000), 64, layers()).size == order.size(6000, 64)
+
+
+def test_so_are_those_of_a_narrow_first_layer_or_another():
+    X = garments(6000)
+    for operations in (layers(width=63), fnn.Sequential(fnn.Dropout(0.1), fnn.Dense(240, 64)).operations(), None):
+        assert _order.new_order(X, 64, operations).size == 6000
 
 
 def test_no_order_without_shuffling():
-    assert _order.new_order(garments(50), 8, shuffle=False).size == 0
+    assert _order.new_order(garments(50), 8, layers(), shuffle=False).size == 0
 
 
 def train(X, batch, callbacks=(), **more):

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastnn import threads
 from fastnn.arrays import Array
-from fastnn.engine import Operation, Parameters, Plan, work_of
-from fastnn.kernels import book, book_train, book_values, gemm, jobs, narrow, network, sync
+from fastnn.engine import Operation, Parameters, Plan, aligned, work_of
+from fastnn.kernels import book, book_train, book_values, gemm, jobs, narrow, network, panels, sync
 from fastnn.layers import Dense
 from fastnn.nnfs import _common
 from fastnn.nnfs.accuracy import Accuracy_Categorical, Accuracy_Regression
@@ -30,6 +30,7 @@ from fastnn.nnfs.losses import (
     Loss_MeanSquaredError,
 )
 from fastnn.nnfs.optimizers import Optimizer_Adagrad, Optimizer_Adam, Optimizer_RMSprop, Optimizer_SGD
+from fastnn.trainer import in_panels
 
 CHUNK_SECONDS = 0.05
 """Length of a native call: Ctrl-C and printing get their turn after it."""
@@ -302,8 +303,12 @@ class CompiledTraining:
 
     def _run(self, first: int, count: int, scalars: Array, records: Array) -> None:
         self.job[jobs.FIRST_STEP], self.job[jobs.STEPS] = first, count
+        ours, place = [self.flat.flat, *self._states()], self.job[jobs.FIRST_DENSE]
+        layout = in_panels(self.plan, place, self.n_workers, count, self.dtype.itemsize)
+        arrays = ours if layout is None else [self._arranged(array, layout) for array in ours]
+        self.plan.table[place, network.PANELS] = layout is not None
         arguments = (
-            self.X, self.labels, self.targets, self.flat.flat, *self._states(), self.work, self.losses, self.hits,
+            self.X, self.labels, self.targets, *arrays, self.work, self.losses, self.hits,
             self.plan.table, self.plan.factors, scalars, self.job, self.accuracy, self.precision, self.sync, records,
         )  # fmt: skip
         self.sync.fill(0)
@@ -313,6 +318,17 @@ class CompiledTraining:
             self.n_workers = 1
             self.sync.fill(0)
             threads.call(book_train.run_book, 1, *arguments)
+        if layout is not None:
+            for source, target in zip(arrays, ours, strict=True):
+                if source.size:
+                    panels.rearrange(source, target, *layout, False)
+
+    def _arranged(self, array: Array, layout: tuple[int, int, int]) -> Array:
+        """Return a copy with the first layer's weights in panels; see `trainer.in_panels`."""
+        copy = aligned(array.size, self.dtype)
+        if array.size:
+            panels.rearrange(array, copy, *layout, True)
+        return copy
 
 
 def _shadow(layer: Any) -> Dense:
