@@ -11,6 +11,8 @@ import pytest
 
 import fastnn
 import fastnn.nnfs as book
+from fastnn import trainer
+from fastnn.nnfs import _compiled
 
 STAGES = ("classes", "binary", "regression", "absolute")
 OPTIMIZERS = {
@@ -94,6 +96,42 @@ def test_compiled_and_layer_by_layer_are_the_same(stage, optimizer, dtype, batch
                               "weight_cache", "bias_cache") if hasattr(layer, name)]  # fmt: skip
         ways.append((parts, text, model.optimizer.iterations, model.optimizer.current_learning_rate))
     assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_weights_in_panels_change_no_bit(optimizer, dtype, monkeypatch):
+    real, seen = trainer.in_panels, []
+
+    def spy(*arguments):
+        seen.append(real(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(_compiled, "in_panels", spy)
+    monkeypatch.setattr(_compiled.threads, "workers", lambda *arguments, **more: 2)
+    monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
+    random = np.random.default_rng(3)
+    X, y = random.normal(size=(50, 20)).astype(dtype), random.integers(0, 5, 50)
+    ways = []
+    for spare in (2.0, 0.0):
+        monkeypatch.setattr(trainer, "_PANEL_SPARE", spare)
+        np.random.seed(4)
+        model = book.Model()
+        model.add(book.Layer_Dense(20, 130))
+        model.add(book.Activation_ReLU())
+        model.add(book.Layer_Dense(130, 5))
+        model.add(book.Activation_Softmax())
+        for layer in (model.layers[0], model.layers[2]):
+            layer.weights, layer.biases = layer.weights.astype(dtype), layer.biases.astype(dtype)
+        model.set(loss=book.Loss_CategoricalCrossentropy(), optimizer=OPTIMIZERS[optimizer](book),
+                  accuracy=book.Accuracy_Categorical())  # fmt: skip
+        model.finalize()
+        text = printed(model.train, X, y, epochs=3, batch_size=16, print_every=1)
+        assert model.compiled
+        ways.append((text, [v.tobytes() for pair in model.get_parameters() for v in pair]))
+    assert ways[0] == ways[1]
+    # The first network's were laid out, the second's not.
+    assert seen[0] is not None and seen[-1] is None
 
 
 @pytest.mark.parametrize("stage", STAGES)
