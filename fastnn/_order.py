@@ -56,11 +56,12 @@ def new_order(
     first = operations[0] if operations else None
     wide = first is not None and first.kind == network.DENSE and first.n_out >= _WIDE
     many = X.size >= _LEAST and features >= 4 * _ALIKE and min(rows // _TILES, batch) >= 2 * _ALIKE
-    weights = _weights(X) if wide and many else None
+    if not (wide and many):
+        return np.empty(rows, np.int64)
+    some = _sample(X)
+    weights = _weights(some)
     if weights is None:
         return np.empty(rows, np.int64)
-    room = np.empty(order.size(rows, batch), np.int64)
-    some = _sample(X)
     sums = some @ weights.T
     edges = np.concatenate([
         np.quantile(sums[:, i], np.arange(1, n) / n) for i, n in enumerate((order.FIRST_BINS, order.SECOND_BINS))
@@ -72,6 +73,7 @@ def new_order(
     by_key = some[np.argsort(keys[len(some) : 2 * len(some)], kind="stable")]
     if _passed_over(by_key) < _passed_over(some) + _PAYS:
         return np.empty(rows, np.int64)
+    room = np.empty(order.size(rows, batch), np.int64)
     threads.call(order.row_keys, threads.workers(2.0 * X.size, limit), X.reshape(-1), rows, *arguments, room)
     return room
 
@@ -87,18 +89,17 @@ def _passed_over(some: Array) -> float:
     return float(some.reshape(_TILES, _ALIKE, -1).all(axis=1).mean())
 
 
-def _weights(X: Array) -> Array | None:
+def _weights(some: Array) -> Array | None:
     """Return two weights for each feature, (2, features) whole numbers, or None if the zeros are always the same.
 
     The sums over a sample's zeros are about the first two principal components of where zeros are, by a few rounds of
     the power method. In whole numbers: they are the same on every machine, and NumPy wakes no threads for them, which
     would hold the cores for a while.
     """
-    some = _sample(X)
     n = len(some)
     starts = some.sum(axis=1).astype(float), (37.0 * np.arange(n)) % n
     found: list[Array] = []
-    weights = np.empty((2, X.shape[1]), np.int32)
+    weights = np.empty((2, some.shape[1]), np.int32)
     for i, coordinates in enumerate(starts):
         for _ in range(_ROUNDS):
             for other in found:

@@ -103,11 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--threads", type=_positive, metavar="N", help="most threads to use")
     demo.add_argument(
         "--numpy-steps", type=_positive, default=1000, metavar="N",
-        help="steps that the NumPy loop runs for; its time is scaled up (default: %(default)s)",
+        help="steps that the NumPy loop runs for, before and again after; scaled up (default: %(default)s)",
     )  # fmt: skip
     demo.add_argument(
         "--data", metavar="PATH", default=os.environ.get("FASTNN_DATA_DIR") or None,
-        help="Fashion-MNIST, for digits: its .npz file, or a folder of it or of idx files (default: FASTNN_DATA_DIR)",
+        help="Fashion-MNIST, for digits: its .npz file, or a folder of it or of idx files (default: $FASTNN_DATA_DIR)",
     )  # fmt: skip
     demo.set_defaults(run=_demo)
 
@@ -257,9 +257,9 @@ def _prepare(example: Example, threads: int | None) -> None:
     )  # fmt: skip
     if example.X_test is not None:
         throwaway.evaluate(example.X_test, example.y_test, n_threads=threads)
-    new_order(example.X, batch, throwaway.operations(), example.steps_per_epoch > 1, threads)
-    took, built = time.perf_counter() - began, len(_compile.compiled) - before
-    done = f"compiled {built} functions in {took:.1f} s, kept in {(root := _compile.cache_root())} for next time"
+    new_order(example.X, batch, throwaway.operations(), example.steps_per_epoch > 1, threads)  # has its own kernel
+    took, built, root = time.perf_counter() - began, len(_compile.compiled) - before, _compile.cache_root()
+    done = f"compiled {built} functions in {took:.1f} s, kept in {root} for next time"
     print(done if built else f"loaded compiled functions from {root} in {took:.2f} s")
 
 

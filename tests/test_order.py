@@ -146,9 +146,6 @@ def test_sorted_batches_train_alike_on_every_path(small, dtype):
     one = train(X, 64)
     np.testing.assert_array_equal(one, train(X, 64, [Step()]))
     np.testing.assert_array_equal(one, train(X, 64, n_threads=1))
-    # The same samples in each batch, added up in another order.
-    plain = train(X, 64, shuffle=False)
-    assert not np.array_equal(one, plain)
 
 
 def test_a_sorted_batch_has_the_samples_that_it_would_have_unsorted(small, monkeypatch):

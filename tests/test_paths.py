@@ -68,7 +68,7 @@ def spread(monkeypatch):
     monkeypatch.setattr(trainer, "_PART_WORK", 1)
     monkeypatch.setattr(trainer.zeros, "PAYS", 0.0)
     # Shuffled batches are sorted by keys also where that does not pay.
-    for name, value in (("_LEAST", 0), ("_WIDE", 0), ("_PAYS", -1.0), ("_TILES", 2)):
+    for name, value in (("_LEAST", 0), ("_WIDE", 0), ("_PAYS", -1.0), ("_TILES", 4), ("_ALIKE", 1)):
         monkeypatch.setattr(_order, name, value)
     yield spy
     fnn.set_num_threads(None)
