@@ -23,7 +23,7 @@ from importlib import import_module, metadata
 from peer_steps import CASES, PEERS
 
 OURS = "fastnn"
-PAUSE = 0.05  # seconds; thread pools that spin after their work have gone to sleep by then
+PAUSE = 0.2  # seconds; thread pools that spin after their work (OpenBLAS: 0.13 s) have gone to sleep by then
 LEAST_STEPS = 100  # in a run: what it costs once, memory's first touch above all, is no part of a steady state
 PREPARE_LIMIT = 300  # seconds for building, compiling and warming one peer's case
 VERSIONS = ("fastnn-numba", "numba", "llvmlite", "numpy", "scipy", "torch", "jax", "jaxlib", "scikit-learn")

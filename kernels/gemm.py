@@ -4,8 +4,9 @@ Every element of every product is one chain of fused multiply-adds in increasing
 at the bias or at zero. Which tile, panel, thread or build computes it cannot be seen in its bits.
 
 The operand that is read in vectors is read where it lies, unless its rows are so far apart that they fall into the
-same few cache sets (a multiple of 4 KiB; 162 GFLOP/s against 220 with the copy at 1024 columns, 226 against 221 at
-512): then a panel of it is copied first. The transposed operand of the inputs' gradient is always copied, turned.
+same few cache sets (a multiple of 4 KiB; on Zen 4 162 GFLOP/s against 220 with the copy at 1024 columns, 226 against
+221 at 512), or processor and number of rows make it pay: then a panel of it is copied first. The transposed operand of
+the inputs' gradient is always copied, turned.
 """
 
 import numpy as np
@@ -13,6 +14,7 @@ from numba import prange
 
 from ._compile import kernel, primitive
 from ._simd import (
+    COPY_TILES,
     FROM_OUTPUT,
     FROM_VECTOR,
     KEEP,
@@ -258,13 +260,13 @@ def forward_part(
     """Compute a worker's part of `y = act(x @ w + b)`; rows of `x` and `y` are `x_ld` and `y_ld` apart."""
     step = lanes(y)
     width = TILE_VECTORS * step
-    packs = m > TILE_ROWS and far_apart(w, n)
     # Few columns are taken all at once: no part is of some of them, also where they fill more than one register.
     unit = n if n <= NARROW else step
     t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + unit - 1) // unit, 1, worker, n_workers)
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
     if r1 <= r0:
         return
+    packs = r1 - r0 > TILE_ROWS and far_apart(w, n) or r1 - r0 >= COPY_TILES * TILE_ROWS and n > 2 * width
     if n <= NARROW and r1 - r0 >= step:
         if v1 > v0:
             narrow_product(
@@ -358,13 +360,13 @@ def column_sums(dz, dz_at, ld, m, first, last, db, db_at):
 
 @kernel
 def gradient_block(
-    x, x_at, x_ld, dz, dz_at, dz_ld, m, n, rows, columns, out, at, ld, words, words_at, per_tile, scratch, s_at,
-    p, p_at, p_ld, s1, s2,
+    x, x_at, x_ld, dz, dz_at, dz_ld, m, n, rows, columns, start, out, at, ld, words, words_at, per_tile, scratch, s_at,
+    p, p_at, p_ld, p_rows, s1, s2,
 ):  # fmt: skip
     """Write the block `out[i, j] = sum_s x[s, i] * dz[s, j]`, `rows` × `columns`, at `out[at + i * ld + j]`.
 
-    Meanwhile the block of `p`, and of what is not empty of `s1` and `s2`, at `p_at + i * p_ld + j` is prefetched
-    (`p_ld` 0: nothing is).
+    With `start` FROM_OUTPUT the sum goes on from what is there. Meanwhile `p_rows` rows for each tile of the block of
+    `p`, and of what is not empty of `s1` and `s2`, at `p_at + i * p_ld + j` are prefetched.
 
     A layer of few outputs (`n` within one register) is computed turned, with the vectors along its inputs, and
     turned back: 35 cycles a sample instead of 68 at 100 × 10.
@@ -373,11 +375,11 @@ def gradient_block(
     width = TILE_VECTORS * step
     if n > step or rows < step:
         height = TILE_ROWS if per_tile == 0 else SHORT_ROWS
-        lines = width * itemsize(out) // 64 * height if p_ld > 0 else 0
+        lines = width * itemsize(out) // 64 * min(height, p_rows)
         # State that is not there: the parameters stand for it.
         t1, t2 = s1 if s1.size > 0 else p, s2 if s2.size > 0 else p
         panel_asking(
-            x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, ZERO, out, 0, KEEP, out, 0,
+            x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, start, out, 0, KEEP, out, 0,
             p, p_at, t1, p_at, t2, p_at, p_ld, lines, height * p_ld,
             words, words_at, per_tile, height,
         )  # fmt: skip
@@ -425,7 +427,7 @@ def weights_part(x, x_at, x_ld, dz, dz_at, dz_ld, dw, dw_at, db, db_at, m, k, n,
             else:
                 gradient_block(
                     x, x_at + r0, x_ld, dz, dz_at + j, dz_ld, m, n, r1 - r0, columns,
-                    dw, dw_at + r0 * n + j, n, dw, 0, 0, scratch, s_at, dw, 0, 0, dw, dw,
+                    ZERO, dw, dw_at + r0 * n + j, n, dw, 0, 0, scratch, s_at, dw, 0, 0, 0, dw, dw,
                 )  # fmt: skip
     if row == 0:
         column_sums(dz, dz_at, dz_ld, m, first, last, db, db_at)

@@ -60,6 +60,17 @@ _LOG = (
 
 
 @kernel
+def nothing_but_numbers(x, first, last, faults):
+    """Return `faults`, NaN in some lane if one of the elements `first` to `last` is NaN or infinite."""
+    step = lanes(x)
+    zero = splat(x, 0.0)
+    whole = last - (last - first) % step
+    for i in range(first, whole, step):
+        faults = fma(load(x, i), zero, faults)
+    return fma(load_n(x, whole, last - whole), zero, faults)
+
+
+@kernel
 def _reduced(x):
     """Return whole n and exp(r) - 1, where x = n ln(2) + r with |r| <= ln(2) / 2 (Cody and Waite, 1980)."""
     n = nearest(x * splat(x, _LOG2_E))

@@ -5,7 +5,18 @@ the plan names. No code is compiled for an architecture.
 """
 
 from ._compile import kernel
-from ._simd import SHORT_ROWS, TILE_ROWS, TILE_VECTORS, lanes, prefetch, prefetch_to_write
+from ._simd import (
+    FROM_OUTPUT,
+    SHORT_ROWS,
+    STEPS_AT_ONCE,
+    TILE_ROWS,
+    TILE_VECTORS,
+    ZERO,
+    itemsize,
+    lanes,
+    prefetch,
+    prefetch_to_write,
+)
 from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
 from .dropout import dropout_part
 from .gemm import LINEAR, column_sums, forward_panels, forward_part, gradient_block, inputs_part
@@ -30,14 +41,19 @@ WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
 ROWS_AHEAD = 2
 """Rows that a gathered batch asks for ahead of the one that it copies: 128 rows of 784 in 25 µs instead of 62."""
-BLOCK_ROWS, BLOCK_PANELS = 8 * TILE_ROWS, 4
+BLOCK_ROWS, BLOCK_PANELS = (8 if STEPS_AT_ONCE > 1 << 20 else 16) * TILE_ROWS, 4
 """Rows and panels of weights whose gradient is held in scratch before the update consumes it.
 
+Where sums are taken in pieces, each piece of the second operand serves all rows, and more of them (48 -> 96 rows: 89 ->
+92 % of peak at 128 × 784 × 512).
 One panel at a time, whose rows are short runs far apart, is not what prefetchers look for: an update of Adam's took 22
 to 46 cycles a register, and takes 14 to 38.
 """
-MOST_PARTS = 2
-"""Most parts for each worker of a product that is shared out; four lost 2 to 6 % where all cores were free."""
+MOST_PARTS, MOST_PARTS_UNEVEN = 2, 4
+"""Most parts for each worker of a product that is shared out, and where cores are unlike.
+
+Four lost 2 to 6 % where all cores were free; two gain nothing where one is a third slower.
+"""
 
 
 def block_size(itemsize):
@@ -63,14 +79,15 @@ def copy_rows(source, ld, order, start, first, last, target, target_at, target_l
 
 
 @kernel
-def parts_each(plan, o, m, least, n_workers):
+def parts_each(plan, o, m, least, n_workers, uneven):
     """Return in how many parts for each worker a product of operation `o` is shared out; 1: each has its own.
 
-    A part has at least `least` operations.
+    A part has at least `least` operations. `uneven`, if not 0, says that cores are unlike.
     """
     if n_workers == 1 or n_workers > MOST_WORKERS or plan[o, KIND] != DENSE:
         return 1
-    return max(1, min(MOST_PARTS, 2 * m * plan[o, N_IN] * plan[o, N_OUT] // (n_workers * least)))
+    most = MOST_PARTS if uneven == 0 else MOST_PARTS_UNEVEN
+    return max(1, min(most, 2 * m * plan[o, N_IN] * plan[o, N_OUT] // (n_workers * least)))
 
 
 @kernel
@@ -150,8 +167,8 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
           worker, n_workers):  # fmt: skip
     """Update the parameters of dense operation `o`: a worker's part of its gradient, block by block.
 
-    Each block of the gradient is consumed by the optimiser while it is in the first-level cache; the gradient as a
-    whole is never stored.
+    Each block of the gradient is consumed by the optimiser while it is in a cache of the core's own; the gradient as
+    a whole is never stored.
     """
     k, n = plan[o, N_IN], plan[o, N_OUT]
     w_at, b_at, d, ld = plan[o, WEIGHTS], plan[o, BIASES], plan[o, GRAD], plan[o, LD]
@@ -165,11 +182,16 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
         first, last, tiles = 0, n, (k + TILE_ROWS - 1) // TILE_ROWS
         r0, r1 = tiles * worker // n_workers * TILE_ROWS, min(k, tiles * (worker + 1) // n_workers * TILE_ROWS)
     turned = n <= step
-    height = width if turned else BLOCK_ROWS
+    # Blocks of about the same height: a lone tile in the last one would load all operands for itself.
+    blocks = max(1, (r1 - r0 + BLOCK_ROWS - 1) // BLOCK_ROWS) * TILE_ROWS
+    height = width if turned else max(1, (r1 - r0 + blocks - 1) // blocks) * TILE_ROWS
     # Blocks of a turned layer do not begin where tiles begin.
-    words, per_tile = plan[o, COLUMN_WORDS], 0
+    words, per_tile, tall = plan[o, COLUMN_WORDS], 0, TILE_ROWS
     if words != 0 and not turned:
-        per_tile = words_for(x, m)
+        per_tile, tall = words_for(x, m), SHORT_ROWS
+    pieces = 1 if turned else max(1, (m + STEPS_AT_ONCE // 2) // STEPS_AT_ONCE)
+    # Of zeros' bits whole words are taken.
+    depth = (m + pieces - 1) // pieces if per_tile == 0 else STEPS_AT_ONCE
     span = width if in_panels or turned else BLOCK_PANELS * width
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
     for j in range(first, last, span):
@@ -178,12 +200,17 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
         for r in range(r0, r1, height):
             rows, at = min(height, r1 - r), origin + r * row_ld
             block_ld = n if turned else span
-            for c in range(0, columns, width):
-                gradient_block(
-                    x, x_at + r, x_ld, work, d + j + c, ld, m, n, rows, min(width, columns - c),
-                    scratch, block_at + c, block_ld, work, words + r // SHORT_ROWS * per_tile, per_tile, scratch, s_at,
-                    params, at + c, row_ld, s1, s2,
-                )  # fmt: skip
+            for s in range(0, m, depth):
+                steps, start = min(depth, m - s), ZERO if s == 0 else FROM_OUTPUT
+                # Each piece asks for its share of the rows that are to be updated.
+                a0, a1 = tall * s // m, tall * (s + steps) // m
+                bits = words + r // SHORT_ROWS * per_tile + s // 64 * (8 // itemsize(work))
+                for c in range(0, columns, width):
+                    gradient_block(
+                        x, x_at + s * x_ld + r, x_ld, work, d + s * ld + j + c, ld, steps, n, rows,
+                        min(width, columns - c), start, scratch, block_at + c, block_ld, work, bits, per_tile,
+                        scratch, s_at, params, at + c + a0 * row_ld, row_ld, a1 - a0, s1, s2,
+                    )  # fmt: skip
             if turned:
                 # All columns are here: the block is one run of consecutive weights.
                 columns, rows, block_ld = rows * n, 1, 0

@@ -9,7 +9,9 @@ from numba import prange
 
 from ._compile import kernel
 from ._simd import (
+    as_before,
     bits_of,
+    flush_tiny,
     fma,
     from_bits,
     has_estimates,
@@ -158,12 +160,17 @@ def update_block(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, columns, 
     """Update `rows` × `columns` parameters at `p[p_at + i * p_ld + j]` from gradients at `g[g_at + i * g_ld + j]`.
 
     State lies as the parameters do. `h` is the row of scalars of `update`.
+
+    Of a unit that is never active any more, state decays to numbers so small that each step took six times as long
+    (784-128-10 after 25,000 steps of Adam: 500 µs instead of 77): on x86 they are taken for zero.
     """
     whole = columns - columns % lanes(p)
+    mode = flush_tiny()
     if whole > 0:
         update_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, 0, whole, True, h)
     if whole < columns:
         update_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, whole, columns, False, h)
+    as_before(mode)
 
 
 @kernel

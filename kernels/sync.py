@@ -5,20 +5,26 @@ workers first *gather*; should they not all appear, none begins, and the caller 
 """
 
 from ._compile import kernel
-from ._simd import atomic_add, atomic_read, spin_pause, yield_core
+from ._simd import atomic_add, atomic_read, spin_pause, ticks, yield_core
 
 ARRIVED, PRESENT, ABANDONED, GIVING_UP, QUEUES = 0, 8, 16, 24, 32
 ROUNDS, MOST_WORKERS = 8, 8
 """Pieces of work whose counters are kept apart, and the most workers that one can be shared out among."""
-SIZE = QUEUES + ROUNDS * MOST_WORKERS
+WAITS = QUEUES + ROUNDS * MOST_WORKERS
+SIZE = WAITS + MOST_WORKERS
 """Length of the int64 array that workers share, zero at the start.
 
-Words that are waited for lie a cache line apart; a round's counters, one for each worker, fill one.
+Words that are waited for lie a cache line apart; a round's counters, one for each worker, fill one, as do the words
+that say who has waited long.
 """
 
 _SPINS = 4000
 _PATIENCE = 20_000
 _GONE = 1 << 40
+_LONG_WAIT = 12
+"""A worker has waited long if it was a twelfth of a step or more."""
+_STEPS_UNEVEN = 64
+"""Steps for which cores are then taken to be unlike."""
 
 
 @kernel
@@ -48,9 +54,10 @@ def gather(sync, n_workers):
 
 @kernel
 def barrier(sync, n_workers, count):
-    """Wait until all workers have come here for the `count`-th time (from 1)."""
+    """Wait until all workers have come here for the `count`-th time (from 1); return the `ticks` that it took."""
     if n_workers == 1:
-        return
+        return 0
+    began = ticks()
     atomic_add(sync, ARRIVED, 1)
     spins = 0
     while atomic_read(sync, ARRIVED) < n_workers * count:
@@ -59,6 +66,27 @@ def barrier(sync, n_workers, count):
             spin_pause()
         else:
             yield_core()
+    return ticks() - began
+
+
+@kernel
+def tell_wait(sync, worker, n_workers, waited, took):
+    """Leave word, before a barrier, whether `waited` of the `took` ticks of a step is long."""
+    if n_workers <= MOST_WORKERS:
+        sync[WAITS + worker] = 1 if waited * _LONG_WAIT > took else 0
+
+
+@kernel
+def steps_uneven(sync, n_workers, left):
+    """Return, behind that barrier, for how many more steps cores are taken to be unlike; `left` were, up to now.
+
+    A core that other programs, or other machines on the same processor, keep busy is a third or a half slower.
+    """
+    if n_workers <= MOST_WORKERS:
+        for i in range(n_workers):
+            if sync[WAITS + i] != 0:
+                return _STEPS_UNEVEN
+    return max(0, left - 1)
 
 
 @kernel

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import TILE_ROWS, fma, lanes, load, load_n, splat, store_n, sum_lanes
+from ._simd import TILE_ROWS, lanes, load_n, splat, store_n, sum_lanes, ticks
 from .activations import derive_part
 from .gemm import LINEAR
 from .jobs import (
@@ -36,6 +36,7 @@ from .jobs import (
     note,
 )
 from .losses import loss_part, sum_rows
+from .math import nothing_but_numbers
 from .network import (
     ACTIVATE,
     DENSE,
@@ -53,7 +54,7 @@ from .network import (
 )
 from .order import epoch_order
 from .split import share
-from .sync import barrier, gather, open_round, take
+from .sync import barrier, gather, open_round, steps_uneven, take, tell_wait
 from .zeros import note_rows
 
 
@@ -94,7 +95,7 @@ def chunk_worker(
     """Run one worker through all steps of a chunk."""
     if not gather(sync, n_workers):
         return
-    met, shared = 0, 0
+    met, shared, waited, uneven = 0, 0, 0, 0
     ops = plan.shape[0]
     last_op, first_dense = ops - 1, job[FIRST_DENSE]
     n_out = plan[last_op, N_OUT]
@@ -108,6 +109,7 @@ def chunk_worker(
     for s in range(job[STEPS]):
         number = job[FIRST_STEP] + s
         start, m = batch_of(job, number)
+        began = ticks()
         if (shuffle or notes) and (s == 0 or shuffle and number % steps == 0):
             if shuffle and worker == 0 and job[ORDER_EPOCH] != number // steps:
                 epoch_order(order, job[ROWS], job[BATCH], seed, number // steps)
@@ -122,7 +124,7 @@ def chunk_worker(
 
         for o in range(ops):
             at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
-            each = parts_each(plan, o, m, job[PART_WORK], n_workers)
+            each = parts_each(plan, o, m, job[PART_WORK], n_workers, uneven)
             shared = open_round(sync, shared, worker, each)
             part = take(sync, shared, worker, n_workers, each, -1)
             while part >= 0:
@@ -138,7 +140,7 @@ def chunk_worker(
                     )  # fmt: skip
                 part = take(sync, shared, worker, n_workers, each, part)
             met += 1
-            barrier(sync, n_workers, met)
+            waited += barrier(sync, n_workers, met)
 
         first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
         if shuffle:
@@ -161,7 +163,7 @@ def chunk_worker(
         if worker == 0:
             tally[PENALTY_NOW] = penalty(plan, factors, params)
         met += 1
-        barrier(sync, n_workers, met)
+        waited += barrier(sync, n_workers, met)
         # Each worker adds up all rows, so that all come to the same end, and before the update: the parameters stay
         # those that gave the last finite loss, updated once.
         total, penalised = sum_rows(losses, m), tally[PENALTY_NOW]
@@ -172,7 +174,7 @@ def chunk_worker(
 
         for o in range(last_op, first_dense - 1, -1):
             at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
-            each = parts_each(plan, o, m, job[PART_WORK], n_workers)
+            each = parts_each(plan, o, m, job[PART_WORK], n_workers, uneven)
             if o > first_dense:
                 shared = open_round(sync, shared, worker, each)
                 part = take(sync, shared, worker, n_workers, each, -1)
@@ -180,7 +182,7 @@ def chunk_worker(
                     backward(plan, factors, o, params, work, m, number, work, s_at, part, each * n_workers)
                     part = take(sync, shared, worker, n_workers, each, part)
                 met += 1
-                barrier(sync, n_workers, met)
+                waited += barrier(sync, n_workers, met)
             if plan[o, KIND] == DENSE:
                 shared = open_round(sync, shared, worker, each)
                 part = take(sync, shared, worker, n_workers, each, -1)
@@ -202,8 +204,10 @@ def chunk_worker(
         goes_on = (number + 1) % steps != 0 if shuffle else notes and steps > 1
         if goes_on and s + 1 < job[STEPS]:
             fetch(X, labels, targets, order, job, number + 1, work, worker, n_workers)
+        tell_wait(sync, worker, n_workers, waited, ticks() - began)
         met += 1
-        barrier(sync, n_workers, met)
+        waited = barrier(sync, n_workers, met)
+        uneven = steps_uneven(sync, n_workers, uneven)
 
 
 @kernel
@@ -263,17 +267,6 @@ def forward_block(X, row, m, features, params, work, base, plan, factors, s_at):
             plan, factors, o, work, base + plan[o - 1, OUT], plan[o - 1, LD], params, work, base, m, False, 0,
             work, s_at, 0, 1,
         )  # fmt: skip
-
-
-@kernel
-def nothing_but_numbers(x, first, last, faults):
-    """Return `faults`, NaN in some lane if one of the elements `first` to `last` is NaN or infinite."""
-    step = lanes(x)
-    zero = splat(x, 0.0)
-    whole = last - (last - first) % step
-    for i in range(first, whole, step):
-        faults = fma(load(x, i), zero, faults)
-    return fma(load_n(x, whole, last - whole), zero, faults)
 
 
 @kernel
