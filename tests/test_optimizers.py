@@ -3,12 +3,14 @@
 import copy
 import gc
 import pickle
+import platform
 
 import numpy as np
 import pytest
 import reference
 
 import fastnn as fnn
+from fastnn.kernels import gemm, optim
 from fastnn.optimizers import Optimizer
 
 FLOATS = (np.float32, np.float64)
@@ -81,6 +83,27 @@ def test_steps_equal_numpy(name, shape, dtype):
     for key, array in dense.parameters().items():
         assert array.dtype == dtype
         assert abs(array - wanted[key]).max() <= bound, key
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "rmsprop", "adam", "amsgrad", "lion"])
+def test_state_below_normal_numbers_becomes_zero(name, dtype):
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+    small, n = np.finfo(dtype).tiny / 4, 1003
+    optimizer = OURS[name](0.01)
+    for build in (optim.update.serial, optim.update.parallel):
+        params, grads = np.ones(n, dtype), np.zeros(n, dtype)
+        state = [np.full(n if i < optimizer.n_slots else 0, small, dtype) for i in range(3)]
+        build(optimizer.kind, params, grads, *state, optimizer.scalars(0, 1)[0], 2)
+        # AMSGrad's third array does not decay: it is the running maximum of the second.
+        for array in state[: min(2, optimizer.n_slots)]:
+            assert not array.any() if x86 else array.any()
+        # Outside updates such numbers are as real as before, in the caller and in the threads of the pool.
+        assert (np.full(n, small, dtype) * dtype(0.5)).all()
+        a, c = np.full((64, 64), small, dtype), np.empty((64, 64), dtype)
+        scratch = np.empty(gemm.scratch_size(64, 64, dtype, 2), dtype)
+        gemm.matmul.parallel(a, np.eye(64, dtype=dtype), c, 0, scratch, 2)
+        assert (c == small).all()
 
 
 def test_state_equals_numpys():

@@ -13,7 +13,7 @@ from fastnn.kernels._compile import Kernel
 
 SIZES = (0, 1, 2, 3, 4, 15, 16, 17, 31, 33, 63, 65, 300, 1000)
 # Called by kernels only, though their last argument is the number of workers.
-INTERNAL = {"network.parts_each", "sync.gather"}
+INTERNAL = {"sync.gather"}
 
 
 def agree(entry, shape, dtype, seed=0):

@@ -6,7 +6,7 @@ import pytest
 
 import fastnn as fnn
 from fastnn import threads
-from fastnn.kernels import sync
+from fastnn.kernels import network, sync
 
 
 def test_set_and_get():
@@ -122,3 +122,38 @@ def test_with_one_part_each_nothing_is_counted():
     assert [sync.take(counters, 5, worker, 3, 1, -1) for worker in range(3)] == [0, 1, 2]
     assert sync.take(counters, 5, 1, 3, 1, 1) == -1
     assert not counters.any()
+
+
+def test_who_waits_long_makes_all_share_out_finer():
+    counters = np.zeros(sync.SIZE, np.int64)
+    left = [0, 0, 0]
+
+    def step(waits):
+        for worker, waited in enumerate(waits):
+            sync.tell_wait(counters, worker, 3, waited, 1000)
+        left[:] = [sync.steps_uneven(counters, 3, n) for n in left]
+        return left
+
+    assert step([0, 83, 50]) == [0, 0, 0]
+    assert step([0, 84, 50]) == [sync._STEPS_UNEVEN] * 3
+    assert step([10, 0, 0]) == [sync._STEPS_UNEVEN - 1] * 3
+    for _ in range(sync._STEPS_UNEVEN):
+        step([0, 0, 0])
+    assert left == [0, 0, 0]
+    # More workers than have places tell nothing, and write nothing.
+    before = counters.copy()
+    sync.tell_wait(counters, 0, sync.MOST_WORKERS + 1, 1000, 1000)
+    assert sync.steps_uneven(counters, sync.MOST_WORKERS + 1, 5) == 4
+    assert (counters == before).all()
+
+
+def test_parts_for_each_worker():
+    plan = np.zeros((1, network.COLUMNS), np.int64)
+    plan[0, [network.KIND, network.N_IN, network.N_OUT]] = network.DENSE, 100, 100
+    work = 2 * 100 * 100 * 100
+    even, uneven = network.MOST_PARTS, network.MOST_PARTS_UNEVEN
+    assert [network.parts_each(plan, 0, 100, 1, 2, flag) for flag in (0, 1, 64)] == [even, uneven, uneven]
+    # Not smaller than `least`, not for one worker, not for more than there are counters for.
+    assert [network.parts_each(plan, 0, 100, work // n, 2, 1) for n in (1, 2, 6, 8, 20)] == [1, 1, 3, 4, uneven]
+    assert network.parts_each(plan, 0, 100, 1, 1, 1) == 1
+    assert network.parts_each(plan, 0, 100, 1, sync.MOST_WORKERS + 1, 1) == 1
