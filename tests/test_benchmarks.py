@@ -15,7 +15,7 @@ COUNTS = {
     "bench_losses": 3,
     "bench_many": 2,
     "bench_memory": 1,
-    "bench_optimizers": 3,
+    "bench_optimizers": 4,
     "bench_products": 3,
     "bench_random": 3,
     "bench_nnfs": 3,

@@ -54,6 +54,33 @@ class Adam:
     track_share_of_bandwidth.unit = "share"
 
 
+class Idle:
+    """Adam's update where nothing has been learnt for long: means that have decayed to next to nothing, or to zero."""
+
+    params = ([0.0, 1e-39],)
+    param_names = ["means"]
+
+    def setup(self, means):
+        import fastnn as fnn
+        from fastnn.kernels import optim
+
+        adam, n = fnn.Adam(0.001), 100_000
+        w, g, s3 = np.full(n, 1.0, np.float32), np.full(n, 0.0, np.float32), np.empty(0, np.float32)
+        first, second = np.full(n, means, np.float32), np.full(n, means, np.float32)
+        arguments = adam.kind, w, g, first, second, s3, adam.scalars(3, 1)[0]
+
+        def run():
+            first.fill(means)
+            second.fill(means)
+            fnn.threads.call(optim.update, 1, *arguments)
+
+        self.run = run
+        self.run()
+
+    def time_update(self, means):
+        self.run()
+
+
 def fastnn_adam(threads):
     import fastnn as fnn
     from fastnn.kernels import optim
