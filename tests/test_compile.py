@@ -89,6 +89,32 @@ def test_loading_does_without_what_compiling_needs(first):
     assert use(cache, USE + loaded) == {"answer": [report["answer"], []], "compiled": [], "told": []}
 
 
+def test_loading_parses_no_bitcode_but_names(first):
+    cache, report = first
+    watch = """
+        import llvmlite.binding as llvm
+        parse, parsed = llvm.parse_bitcode, []
+        def watched(bitcode, *rest):
+            parsed.append(parse(bitcode, *rest))
+            return parsed[-1]
+        llvm.parse_bitcode = watched
+    """
+    bodies = "answer = [answer, len(parsed), sum(len(list(f.blocks)) for module in parsed for f in module.functions)]"
+    answer, parsed, blocks = use(cache, textwrap.dedent(watch) + USE + bodies)["answer"]
+    assert answer == report["answer"] and parsed > 0 and blocks == 0
+
+
+def test_what_calls_loaded_code_can_still_be_compiled(filled):
+    """Its callees' bitcode is parsed then."""
+    cache, answer = filled
+    (caller,) = (file for file in files(cache) if file.name.startswith("dropout.keep_bits.serial"))
+    caller.unlink()
+    report = use(cache)
+    assert report["answer"] == answer and report["told"] == []
+    assert [name.split("(")[0] for name in report["compiled"]] == ["dropout.keep_bits.serial"]
+    assert use(cache)["compiled"] == []
+
+
 @posix
 def test_the_folder_is_the_users_own(first):
     cache, _ = first
