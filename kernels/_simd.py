@@ -857,23 +857,23 @@ def _chosen_steps(builder, steps, words, step):
     builder.position_at_end(done)
 
 
-def _prefetch(builder, pointer, writes):
-    """Ask for a line in the second-level cache; no fault if none is there.
+def _prefetch(builder, pointer, writes, level=2):
+    """Ask for a line in the cache of this level; no fault if none is there.
 
     Asked for reading only, a line that another core has read would be waited for again when it is written.
     """
     pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
     i32 = ir.IntType(32)
     fn = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer.type, i32, i32, i32])
-    builder.call(fn, [pointer, ir.Constant(i32, int(writes)), ir.Constant(i32, 2), ir.Constant(i32, 1)])
+    builder.call(fn, [pointer, ir.Constant(i32, int(writes)), ir.Constant(i32, 4 - level), ir.Constant(i32, 1)])
 
 
-def _prefetching(doc, writes):
+def _prefetching(doc, writes, level=2):
     """Make an intrinsic that asks for the cache line of `array[offset]`."""
 
     def asking(typingctx, array, offset):
         def codegen(context, builder, sig, args):
-            _prefetch(builder, _pointer(context, builder, sig.args[0], args[0], args[1]), writes)
+            _prefetch(builder, _pointer(context, builder, sig.args[0], args[0], args[1]), writes, level)
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
@@ -884,6 +884,9 @@ def _prefetching(doc, writes):
 
 prefetch = _prefetching("Ask for the cache line of `array[offset]`, to be read.", False)
 prefetch_to_write = _prefetching("Ask for the cache line of `array[offset]`, to be written.", True)
+prefetch_first_level = _prefetching(
+    "Ask for the cache line of `array[offset]` in the first-level cache, to be read.", False, 1
+)
 
 
 def _asker(builder, vty, vectors, steps, pointers, row, count):

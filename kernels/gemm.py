@@ -39,6 +39,7 @@ from ._simd import (
     RELU as _RELU,
 )
 from .math import vsigmoid, vtanh
+from .row import ROW_VECTORS, one_row
 from .split import share
 
 LINEAR, RELU, SIGMOID, TANH = 0, 1, 2, 3
@@ -276,8 +277,15 @@ def forward_part(
             activate_block(y, y_at + r0 * y_ld, y_ld, r1 - r0, n, activation)
         return
     finish = _RELU if activation == RELU else KEEP
-    end = min(n, v1 * unit)
-    for j in range(v0 * unit, end, width):
+    begin, end = v0 * unit, min(n, v1 * unit)
+    if r1 - r0 == 1:
+        whole = (end - begin) // (ROW_VECTORS * step) * ROW_VECTORS * step
+        y_row = y_at + r0 * y_ld
+        one_row(x, x_at + r0 * x_ld, k, w, w_at + begin, n, b, b_at + begin, y, y_row + begin, whole, finish)
+        if activation >= SIGMOID:
+            activate_block(y, y_row + begin, y_ld, 1, whole, activation)
+        begin += whole
+    for j in range(begin, end, width):
         columns = min(width, end - j)
         if packs:
             copy_panel(w, w_at + j, n, k, columns, scratch, s_at)
