@@ -119,7 +119,7 @@ class Trainer:
         self._in_panels: tuple[int, int, int] | None = None
         self._ahead = False
         self.work: Array | None = None
-        self.losses, self.hits = np.empty(batch_size + LINE, dtype), np.empty(batch_size + LINE, dtype)
+        self.losses, self.hits = aligned(batch_size + LINE, dtype), aligned(batch_size + LINE, dtype)
         self.order = order
         self.steps_per_epoch = -(-len(X) // batch_size)
         first = self.plan.table[0]

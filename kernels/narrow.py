@@ -34,8 +34,8 @@ _BLOCK = 64
 
 def work_size(n_in, hidden, n_out, n_params, rows, batch):
     """Return the elements of workspace that `run_narrow` needs."""
-    spread = _up(max(rows, batch)) + _BLOCK
-    return n_in * spread + n_out * (_up(batch) + _BLOCK) + batch + 2 * n_out * _up(hidden) + _up(n_params) + 4 * _BLOCK
+    spread, across = _up(max(rows, batch)) + _BLOCK, _up(batch) + _BLOCK
+    return n_in * spread + (n_out + 1) * across + 2 * n_out * _up(hidden) + _up(n_params) + 4 * _BLOCK
 
 
 def _up(n):
@@ -75,7 +75,7 @@ def run_narrow(
     z_row, across = (batch + 63) // 64 * 64 + 64, (hidden + 63) // 64 * 64
     z = n_in * x_row
     lab = z + n_out * z_row
-    w2t = lab + batch
+    w2t = lab + z_row
     dw2t = w2t + n_out * across
     grad = dw2t + n_out * across
     total_params = params.size
