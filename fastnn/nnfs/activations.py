@@ -62,6 +62,8 @@ class Activation_ReLU(_Activation):
             and inputs.shape == known[1]
             and inputs.flags.carray
         ):
+            # What the last pass left is let go of first: the new array may lie where that is warm in the cache.
+            self.inputs = self.output = None
             output = empty(known[1], dtype)
             known[2](inputs, output, gemm.RELU, 1)
         elif (
