@@ -5,7 +5,7 @@ from .common import needs
 
 
 class Training:
-    params = (["nothing", "digits", "mnist-m"], ["numpy", "fastnn", "torch"])
+    params = (["nothing", "digits", "mnist-m", "mnist-l"], ["numpy", "fastnn", "torch"])
     param_names = ["case", "library"]
 
     def setup_cache(self):
