@@ -53,8 +53,9 @@ SHORT_ROWS = TILE_ROWS // 2 if VECTOR_BYTES == 64 else TILE_ROWS
 # one, and keeps the measures it was measured with.
 _HUNGRY = VECTOR_BYTES == 64 and not _host_name().startswith("znver4")
 # Steps of a gradient's sum that are taken at once for a whole block of tiles: then both operands are in the first-level
-# cache (68 -> 79 % of peak at 256 × 1024 × 1024, 83 -> 92 % at 128 × 784 × 512).
-STEPS_AT_ONCE = 64 if _HUNGRY else 1 << 40
+# cache (68 -> 79 % of peak at 256 × 1024 × 1024, 83 -> 92 % at 128 × 784 × 512). Zen 5's second-level cache gives what
+# its tiles take: whole sums are 0 to 1 % faster there at 784-1024-1024-1024-10, and 5 % at 28-300-300-300-2.
+STEPS_AT_ONCE = 64 if _HUNGRY and not _host_name().startswith("znver5") else 1 << 40
 # Tiles down a panel from which on it is copied to where its rows follow each other (784-512-512-10 with 128 rows: 2,500
 # -> 2,110 µs a step; 28-300-300-300-2 with 1024: 7,540 -> 7,060).
 COPY_TILES = 16 if _HUNGRY else 1 << 40
