@@ -251,6 +251,7 @@ class Predictor:
             train.predict, n_workers, X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows,
             plan.forward_scratch, plan.forward_part, out.reshape(-1), finite,
         )  # fmt: skip
+        # A list of one number takes 0.1 µs of a row's 5.
         if finite.item(0) or n_workers > 1 and any(finite[1:n_workers].tolist()):
             check_finite(X, X, "X")
         self.spare.append((work, finite))

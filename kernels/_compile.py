@@ -96,6 +96,7 @@ class _KernelCache(_Cache):
             parts, bitcode = pickle.loads(body)
             result = compiler.CompileResult._rebuild(target_context, *parts)
             if bitcode is not None:
+                # What Numba asks when it compiles a caller.
                 result.library._get_module_for_linking = functools.cache(functools.partial(llvm.parse_bitcode, bitcode))
             return result
         except Exception as fault:  # whatever a stale or foreign payload may raise: compile instead
@@ -120,14 +121,15 @@ def _bitcode_apart(parts):
     Numba parses it whenever compiled code is loaded, though only what is compiled next needs it, to call the function:
     25 MB and 0.07 s of a process that trains.
     """
-    (name, kind, code), *rest = parts
+    (library, kind, content), *rest = parts
     if kind != "object":
         return parts, None
-    code, bitcode = code
+    code, bitcode = content
     module = llvm.parse_bitcode(bitcode)
-    defined = [v.name for part in (module.functions, module.global_variables) for v in part if not v.is_declaration]
-    names = llvm.parse_assembly("\n".join(f'@"{name}" = global i8 0' for name in defined))
-    return ((name, kind, (code, names.as_bitcode())), *rest), bitcode
+    defined = [v.name for some in (module.functions, module.global_variables) for v in some if not v.is_declaration]
+    # Numba takes down which symbols there are, of whatever kind.
+    stand_in = llvm.parse_assembly("\n".join(f'@"{name}" = global i8 0' for name in defined))
+    return ((library, kind, (code, stand_in.as_bitcode())), *rest), bitcode
 
 
 def _build(function, parallel):

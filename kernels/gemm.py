@@ -289,9 +289,8 @@ def forward_part(
     if r1 - r0 == 1:
         whole = (end - begin) // (ROW_VECTORS * step) * ROW_VECTORS * step
         y_row = y_at + r0 * y_ld
-        one_row(x, x_at + r0 * x_ld, k, w, w_at + begin, n, b, b_at + begin, y, y_row + begin, whole, finish)
-        if activation >= SIGMOID:
-            activate_block(y, y_row + begin, y_ld, 1, whole, activation)
+        one_row(x, x_at + r0 * x_ld, k, w, w_at + begin, n, b, b_at + begin, y, y_row + begin, whole)
+        activate_block(y, y_row + begin, y_ld, 1, whole, activation)
         begin += whole
     for j in range(begin, end, width):
         columns = min(width, end - j)

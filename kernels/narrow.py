@@ -34,8 +34,8 @@ _BLOCK = 64
 
 def work_size(n_in, hidden, n_out, n_params, rows, batch):
     """Return the elements of workspace that `run_narrow` needs."""
-    spread, across = _up(max(rows, batch)) + _BLOCK, _up(batch) + _BLOCK
-    return n_in * spread + (n_out + 1) * across + 2 * n_out * _up(hidden) + _up(n_params) + 4 * _BLOCK
+    x_row, z_row = _up(max(rows, batch)) + _BLOCK, _up(batch) + _BLOCK
+    return n_in * x_row + (n_out + 1) * z_row + 2 * n_out * _up(hidden) + _up(n_params) + 4 * _BLOCK
 
 
 def _up(n):
@@ -74,6 +74,7 @@ def run_narrow(
     x_row = ((batch if shuffle else rows) + 63) // 64 * 64 + 64
     z_row, across = (batch + 63) // 64 * 64 + 64, (hidden + 63) // 64 * 64
     z = n_in * x_row
+    # Labels have a row like a class's outputs, so that what follows begins on a line as well.
     lab = z + n_out * z_row
     w2t = lab + z_row
     dw2t = w2t + n_out * across

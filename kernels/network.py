@@ -6,7 +6,7 @@ the plan names. No code is compiled for an architecture.
 
 from ._compile import kernel
 from ._simd import (
-    COPY_TILES,
+    BLOCK_TILES,
     FROM_OUTPUT,
     SHORT_ROWS,
     STEPS_AT_ONCE,
@@ -42,11 +42,9 @@ WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
 ROWS_AHEAD = 2
 """Rows that a gathered batch asks for ahead of the one that it copies: 128 rows of 784 in 25 µs instead of 62."""
-BLOCK_ROWS, BLOCK_PANELS = (8 if COPY_TILES > 1 << 20 else 16) * TILE_ROWS, 4
+BLOCK_ROWS, BLOCK_PANELS = BLOCK_TILES * TILE_ROWS, 4
 """Rows and panels of weights whose gradient is held in scratch before the update consumes it.
 
-Where sums are taken in pieces, each piece of the second operand serves all rows, and more of them (48 -> 96 rows: 89 ->
-92 % of peak at 128 × 784 × 512).
 One panel at a time, whose rows are short runs far apart, is not what prefetchers look for: an update of Adam's took 22
 to 46 cycles a register, and takes 14 to 38.
 """

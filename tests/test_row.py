@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from registry import CODES, ENTRIES
+from test_registry import agree
 
 from fastnn.kernels import gemm
 
@@ -14,6 +16,13 @@ def outputs(x, w, b, activation, n_threads):
     scratch = np.full(gemm.scratch_size(k, n, x.dtype, n_threads), np.nan, x.dtype)
     gemm.dense_forward(x, w, b, y, activation, scratch, n_threads)
     return y
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CODES)
+@pytest.mark.parametrize("shape", [(1, 784, 128), (1, 65, 1000)])
+def test_a_row_agrees_with_numpy(shape, name, dtype):
+    agree(ENTRIES[f"gemm.dense_forward[{name}]"], shape, dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

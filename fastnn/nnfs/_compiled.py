@@ -194,9 +194,8 @@ class CompiledTraining:
                 size,
                 narrow.work_size(first.n_in, first.n_out, last.n_out, self.flat.flat.size, self.rows, self.batch),
             )
-        self.work = np.empty(size + _LINE, dtype)
-        self.work.fill(0.0)
-        self.losses, self.hits = np.empty(self.batch + _LINE, dtype), np.empty(self.batch + _LINE, dtype)
+        self.work = aligned(size + _LINE, dtype, True)
+        self.losses, self.hits = aligned(self.batch + _LINE, dtype), aligned(self.batch + _LINE, dtype)
         job = np.empty(jobs.JOB, np.int64)
         job.fill(0)
         for place, value in (
