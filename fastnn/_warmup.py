@@ -104,7 +104,8 @@ def _fit(X: Array, y: Array) -> None:
         model.evaluate(X, y)
     model.predict(X[:1])
     row = X.reshape(-1)
-    panels.rearrange(row, row.copy(), 0, 1, row.size, True)
+    arrays = row.copy(), row[:0], row[:0], row[:0], np.array([[0, 1, row.size]]), row.copy(), np.zeros(1, np.int64)
+    threads.call(panels.rearrange, threads.get_num_threads(), *arrays, True, parallel=True)
     # Keys of samples are looked for in large data only.
     edges, keys = np.zeros(order.FIRST_BINS + order.SECOND_BINS - 2), np.empty(order.size(len(X), 1), np.int64)
     threads.call(order.row_keys, threads.get_num_threads(), row, len(X), row[:4], edges, keys)

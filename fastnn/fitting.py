@@ -125,13 +125,12 @@ class Fit:
         with self._bar() as bar:
             while trainer.step < last and not self.model.stop_training:
                 _, portion = trainer.pace.next()
-                goal = min(trainer.step + max(1, int(chunk * portion)), last)
                 ahead = trainer.step - trainer.step % self.steps_per_epoch + self.steps_per_epoch
-                if each_epoch:
-                    goal = min(goal, ahead)
-                guard.before_chunk()
-                began, at = time.perf_counter(), trainer.step
+                goal = min(trainer.step + max(1, int(chunk * portion)), ahead if each_epoch else last)
                 with _Held():
+                    trainer.load()
+                    guard.before_chunk()
+                    began, at = time.perf_counter(), trainer.step
                     rates = self.optimizer.learning_rates(self.optimizer.step, goal - at)
                     rows, done = trainer.run(goal - at)
                     note_epochs(self.history, rows, at, rates, self.steps_per_epoch, self.model, self.loss)
@@ -145,10 +144,9 @@ class Fit:
                     return
                 chunk = max(1, min(4 * chunk, int(done * CHUNK_SECONDS / max(took, 1e-6))))
                 if each_epoch and trainer.step % self.steps_per_epoch == 0:
-                    trainer.store()
+                    with _Held():
+                        trainer.store()
                     self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
-                    if self.callbacks:
-                        trainer.load()
         if not all_finite(trainer.flat):
             # The very last update overflowed: the next step would have noticed.
             at = trainer.step - first
@@ -383,6 +381,7 @@ class _Guard:
         trainer = self.trainer
         if all_finite(trainer.flat) or self.copy is None:
             return
+        trainer.load()
         bad = trainer.step
         for upto in (bad - 1, self.copy[0]):
             step, optimizer_step, (flat, *state) = self.copy

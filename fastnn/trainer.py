@@ -15,9 +15,11 @@ from fastnn.engine import LINE, Operation, Parameters, Plan, aligned, work_of
 from fastnn.kernels import gemm, jobs, losses, narrow, network, panels, sync, train, zeros
 
 # Panels pay for batches so small that updates are a large part of a step (784-128-128-10, 128 rows: 387 -> 355 µs; at
-# 784-512 and 128 rows they gain nothing where cores share a cache, and 2.9 -> 2.5 ms where they do not), if copying in
-# and out is none to speak of, and if workers' shares are about equal.
-_PANEL_ROWS, _PANEL_STEPS, _PANEL_SPARE = 128, 50, 1.1
+# 784-512 and 128 rows they gain nothing where cores share a cache, and 2.9 -> 2.5 ms where they do not), if workers'
+# shares are about equal; and for layers so wide that panels would be copied for each product.
+_PANEL_ROWS, _PANEL_SPARE, _PANEL_COLUMNS = 128, 1.1, 512
+# Steps between two times that the layers' arrays have to be up to date, from which on rearranging is none to speak of.
+_PANEL_STEPS = 50
 
 # Operations below which a part of a product is not handed out by itself (see `network.parts_each`).
 _PART_WORK = 3_000_000
@@ -54,26 +56,29 @@ def zeros_pay(X: Array) -> bool:
     return bool(by_rows.mean() + by_columns.mean() < 2.0 - zeros.PAYS)
 
 
-def in_panels(plan: Plan, place: int, n_workers: int, steps: int, itemsize: int) -> tuple[int, int, int] | None:
-    """Return what `panels.rearrange` takes to lay out the weights of operation `place`; None where it does not pay.
+def in_panels(plan: Plan, n_workers: int, steps: int, itemsize: int) -> Array:
+    """Return the places, for `panels.rearrange`, of the weights that are to lie in panels, and note them in the plan.
 
     `steps` is how many steps are trained before the layers' own arrays have to be up to date.
     """
-    row, factors = plan.table[place], plan.factors[place]
-    weights, k, n = (int(row[column]) for column in (network.WEIGHTS, network.N_IN, network.N_OUT))
-    width = panels.panel_width(itemsize)
-    largest = math.ceil(math.ceil(n / width) / n_workers) * width
-    if (
-        n_workers == 1
-        or plan.rows > _PANEL_ROWS
-        or steps < _PANEL_STEPS
-        or largest * n_workers > _PANEL_SPARE * n
-        # Sums of penalties are taken in the order of rows.
-        or factors[network.WEIGHT_L1] > 0.0
-        or factors[network.WEIGHT_L2] > 0.0
-    ):
-        return None
-    return weights, k, n
+    width, places = panels.panel_width(itemsize), []
+    for row, factors in zip(plan.table, plan.factors, strict=True):
+        k, n = int(row[network.N_IN]), int(row[network.N_OUT])
+        largest = math.ceil(math.ceil(n / width) / n_workers) * width
+        small = n_workers > 1 and plan.rows <= _PANEL_ROWS and largest * n_workers <= _PANEL_SPARE * n
+        pays = (
+            steps >= _PANEL_STEPS
+            and row[network.KIND] == network.DENSE
+            and n > width
+            and k > gemm.NARROW
+            and (small or n >= _PANEL_COLUMNS)
+            # Sums of penalties are taken in the order of rows.
+            and factors[network.WEIGHT_L1] == factors[network.WEIGHT_L2] == 0.0
+        )
+        row[network.PANELS] = int(pays)
+        if pays:
+            places.append((int(row[network.WEIGHTS]), k, n))
+    return np.array(places, np.int64).reshape(-1, 3)
 
 
 class Trainer:
@@ -116,8 +121,8 @@ class Trainer:
                 first.n_in, first.n_out, last.n_out, parameters.flat.size, len(X), batch_size
             )
         self.flat, self.state = parameters.flat, parameters.state
-        self._in_panels: tuple[int, int, int] | None = None
-        self._ahead = False
+        self._places = np.empty((0, 3), np.int64)
+        self._laid = np.zeros(1, np.int64)
         self.work: Array | None = None
         self.losses, self.hits = aligned(batch_size + LINE, dtype), aligned(batch_size + LINE, dtype)
         self.order = order
@@ -149,34 +154,22 @@ class Trainer:
         self.step = 0
 
     def lay_out(self, steps: int) -> None:
-        """Take the parameters in panels, if that pays: the layers see `steps` steps at a time only.
-
-        Where it does, training goes on in copies, which `load` and `store` match with what the layers hold.
-        """
-        ours, place = self.parameters, self.job[jobs.FIRST_DENSE]
-        self._in_panels = in_panels(self.plan, place, self.n_workers, steps, ours.dtype.itemsize)
-        if self._in_panels is None:
-            return
-        self.plan.table[place, network.PANELS] = 1
-        self.flat = aligned(ours.flat.size, ours.dtype)
-        self.state = [aligned(s.size, ours.dtype) for s in ours.state]
-        self.load()
+        """Settle which weights lie in panels, from `load` to `store`: the layers see `steps` steps at a time only."""
+        self._places = in_panels(self.plan, self.n_workers, steps, self.parameters.dtype.itemsize)
 
     def load(self) -> None:
-        """Take over what the layers and the optimiser hold."""
-        self._copy(self.parameters, self, True)
+        """Make ready for `run`; until `store`, the layers' arrays and the optimiser's are not in their order."""
+        self._rearrange(True)
 
     def store(self) -> None:
-        """Hand what has been learnt to the layers and the optimiser."""
-        if self._ahead:
-            self._copy(self, self.parameters, False)
+        """Put the layers' arrays and the optimiser's in order again."""
+        self._rearrange(False)
 
-    def _copy(self, source: Parameters | Trainer, target: Parameters | Trainer, inward: bool) -> None:
-        if self._in_panels is not None:
-            for ours, theirs in zip((source.flat, *source.state), (target.flat, *target.state), strict=True):
-                if ours.size:
-                    panels.rearrange(ours, theirs, *self._in_panels, inward)
-        self._ahead = False
+    def _rearrange(self, inward: bool) -> None:
+        if len(self._places) and self._laid[0] != inward:
+            room = aligned(int((self._places[:, 1] * self._places[:, 2]).max()), self.parameters.dtype)
+            arguments = self.flat, *self.state, self._places, room, self._laid, inward
+            threads.call(panels.rearrange, self.n_workers, *arguments, parallel=True)
 
     def run(self, steps: int) -> tuple[Array, int]:
         """Run `steps` steps; return the history's rows of the epochs that ended, and the steps done.
@@ -213,7 +206,6 @@ class Trainer:
 
     def begin(self, steps: int) -> int:
         """Set the job up for the next `steps` steps; return the rows of history to make room for."""
-        self._ahead = True
         self.job[jobs.FIRST_STEP], self.job[jobs.STEPS] = self.step, steps
         self.tally[jobs.DONE] = 0.0
         return max(1, (self.step + steps) // self.steps_per_epoch - self.step // self.steps_per_epoch)

@@ -742,7 +742,6 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=N
     """
     zero = ir.Constant(vty, None)
     i64 = ir.IntType(64)
-    one = ir.Constant(i64, 1)
 
     def column(pointer, v):
         return builder.gep(pointer, [ir.Constant(i64, v * vty.count)])

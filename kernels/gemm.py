@@ -41,7 +41,6 @@ from ._simd import (
 )
 from .math import vsigmoid, vtanh
 from .row import ROW_VECTORS, one_row
-from .split import share
 
 LINEAR, RELU, SIGMOID, TANH = 0, 1, 2, 3
 _PAD = 16
@@ -244,6 +243,21 @@ def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld
 
 
 @kernel
+def panel_parts(row_tiles, panels, worker, n_workers):
+    """Return (first tile, last tile, first panel, last panel): as `parts`, of whole panels."""
+    best, groups = -1, 1
+    for columns in range(1, n_workers + 1):
+        if n_workers % columns == 0:
+            rows = n_workers // columns
+            cost = (row_tiles + rows - 1) // rows * ((panels + columns - 1) // columns)
+            if best < 0 or cost <= best:
+                best, groups = cost, columns
+    rows = n_workers // groups
+    i, j = worker % rows, worker // rows
+    return row_tiles * i // rows, row_tiles * (i + 1) // rows, panels * j // groups, panels * (j + 1) // groups
+
+
+@kernel
 def forward_panels(
     x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, words, words_at, per_tile,
     worker, n_workers,
@@ -251,14 +265,17 @@ def forward_panels(
     """Compute a worker's part of `forward_part` where `w` lies as `panels.rearrange` lays it out."""
     width = TILE_VECTORS * lanes(y)
     finish = _RELU if activation == RELU else KEEP
-    for j in range(share(n, worker, n_workers, width), share(n, worker + 1, n_workers, width), width):
+    t0, t1, p0, p1 = panel_parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + width - 1) // width, worker, n_workers)
+    r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
+    for j in range(p0 * width, min(n, p1 * width), width):
         columns = min(width, n - j)
+        at = y_at + r0 * y_ld + j
         panel(
-            x, x_at, x_ld, 1, w, w_at + j * k, columns, y, y_at + j, y_ld, m, k, columns,
-            FROM_VECTOR, b, b_at + j, finish, y, 0, words, words_at, per_tile,
+            x, x_at + r0 * x_ld, x_ld, 1, w, w_at + j * k, columns, y, at, y_ld, r1 - r0, k, columns,
+            FROM_VECTOR, b, b_at + j, finish, y, 0, words, words_at + t0 * per_tile, per_tile,
         )  # fmt: skip
         if activation >= SIGMOID:
-            activate_block(y, y_at + j, y_ld, m, columns, activation)
+            activate_block(y, at, y_ld, r1 - r0, columns, activation)
 
 
 @kernel
@@ -313,9 +330,13 @@ def forward_part(
 
 @kernel
 def inputs_part(
-    dz, dz_at, dz_ld, w, w_at, dx, dx_at, dx_ld, m, k, n, activation, y, y_at, scratch, s_at, worker, n_workers
+    dz, dz_at, dz_ld, w, w_at, in_panels, dx, dx_at, dx_ld, m, k, n, activation, y, y_at, scratch, s_at, worker,
+    n_workers,
 ):  # fmt: skip
-    """Compute a worker's part of `dx = (dz @ w.T) * act'(y)`; `y` lies as `dx` does, `dx_ld` apart."""
+    """Compute a worker's part of `dx = (dz @ w.T) * act'(y)`; `y` lies as `dx` does, `dx_ld` apart.
+
+    `in_panels`, if not 0, says that `w` lies as `panels.rearrange` lays it out: not for `k` up to NARROW.
+    """
     step = lanes(dx)
     width = TILE_VECTORS * step
     unit = k if k <= NARROW else step
@@ -338,9 +359,13 @@ def inputs_part(
         columns = min(width, end - j)
         for c in range(0, columns, step):
             for i in range(0, n, step):
+                at, ld = w_at + (j + c) * n + i, n
+                if in_panels != 0:
+                    begin = i // width * width
+                    ld = min(width, n - begin)
+                    at = w_at + begin * k + (j + c) * ld + i - begin
                 transpose(
-                    w, w_at + (j + c) * n + i, n, min(step, columns - c), min(step, n - i),
-                    scratch, s_at + i * width + c, width,
+                    w, at, ld, min(step, columns - c), min(step, n - i), scratch, s_at + i * width + c, width
                 )  # fmt: skip
         at = r0 * dx_ld + j
         panel(
@@ -494,7 +519,7 @@ def dense_backward_inputs(dz, w, dx, scratch, n_workers):
     part = scratch.size // n_workers
     for worker in prange(n_workers):
         i = np.int64(worker)
-        inputs_part(dz, 0, n, w, 0, dx, 0, k, m, k, n, LINEAR, dx, 0, scratch, i * part, i, n_workers)
+        inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, LINEAR, dx, 0, scratch, i * part, i, n_workers)
 
 
 @kernel
@@ -544,7 +569,7 @@ def matmul(a, b, c, form, scratch, n_workers):
         i = np.int64(worker)
         at = i * part
         if form == 1:
-            inputs_part(a, 0, a.shape[1], b, 0, c, 0, n, m, n, a.shape[1], LINEAR, c, 0, scratch, at, i, n_workers)
+            inputs_part(a, 0, a.shape[1], b, 0, 0, c, 0, n, m, n, a.shape[1], LINEAR, c, 0, scratch, at, i, n_workers)
         else:
             product_part(a, b, c, form, scratch, at, i, n_workers)
 

@@ -144,7 +144,7 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
     before = plan[o - 1, ACTIVATE] if plan[o - 1, KIND] == DENSE else LINEAR
     if kind == DENSE:
         inputs_part(
-            work, d, ld, params, plan[o, WEIGHTS], work, dx, dx_ld, m, k, n, before,
+            work, d, ld, params, plan[o, WEIGHTS], plan[o, PANELS], work, dx, dx_ld, m, k, n, before,
             work, plan[o - 1, OUT], scratch, s_at, worker, n_workers,
         )  # fmt: skip
         return
@@ -169,17 +169,18 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
 
 
 @kernel
-def rows_or_columns(k, n, step, worker, n_workers):
+def rows_or_columns(k, n, unit, in_panels, worker, n_workers):
     """Return (first column, last column, first row, last row): a worker's part of a (k, n) gradient.
 
-    By rows, which follow each other: of columns, a core's prefetcher takes those that another core writes. By columns
-    where there are so few rows that their parts are far from equal (28 × 300 with 1024 rows: 150 -> 100 µs).
+    By rows, which follow each other: of columns, a core's prefetcher takes those that another core writes. In panels
+    by columns, in units of `unit`. Or the other way where parts are far from equal with that one (28 × 300 with 1024
+    rows, by rows: 150 µs, by columns 100).
     """
-    tiles, vectors = (k + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step
-    by_rows = (tiles + n_workers - 1) // n_workers * vectors
-    by_columns = tiles * ((vectors + n_workers - 1) // n_workers)
-    if 5 * by_columns < 4 * by_rows:
-        return share(n, worker, n_workers, step), share(n, worker + 1, n_workers, step), 0, k
+    tiles, units = (k + TILE_ROWS - 1) // TILE_ROWS, (n + unit - 1) // unit
+    by_rows = (tiles + n_workers - 1) // n_workers * units
+    by_columns = tiles * ((units + n_workers - 1) // n_workers)
+    if (4 * by_columns <= 5 * by_rows) if in_panels else (5 * by_columns < 4 * by_rows):
+        return share(n, worker, n_workers, unit), share(n, worker + 1, n_workers, unit), 0, k
     return 0, n, tiles * worker // n_workers * TILE_ROWS, min(k, tiles * (worker + 1) // n_workers * TILE_ROWS)
 
 
@@ -191,6 +192,14 @@ def pack_rows(x, x_at, ld, steps, rows, scratch, s_at, s_ld):
         for j in range(0, rows, step):
             whole = rows - j >= step
             put(scratch, s_at + s * s_ld + j, get(x, x_at + s * ld + j, rows - j, whole), rows - j, whole)
+
+
+@kernel
+def update_rows(kind, params, at, ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, l1, l2, h):
+    """Add the penalties' gradient to a block of gradient, and update the parameters that it belongs to."""
+    if l1 > 0.0 or l2 > 0.0:
+        add_gradient_block(scratch, block_at, block_ld, params, at, ld, rows, columns, l1, l2)
+    update_block(kind, params, at, ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, h)
 
 
 @kernel
@@ -206,10 +215,7 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     step = lanes(params)
     width = TILE_VECTORS * step
     in_panels = plan[o, PANELS] != 0
-    if in_panels:
-        first, last, r0, r1 = share(n, worker, n_workers, width), share(n, worker + 1, n_workers, width), 0, k
-    else:
-        first, last, r0, r1 = rows_or_columns(k, n, step, worker, n_workers)
+    first, last, r0, r1 = rows_or_columns(k, n, width if in_panels else step, in_panels, worker, n_workers)
     turned = n <= step
     # Blocks of about the same height: a lone tile in the last one would load all operands for itself.
     blocks = max(1, (r1 - r0 + BLOCK_ROWS - 1) // BLOCK_ROWS) * TILE_ROWS
@@ -223,13 +229,12 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     depth = (m + pieces - 1) // pieces if per_tile == 0 else STEPS_AT_ONCE
     packs = pieces > 1 and per_tile == 0 and (x_ld + ld) * itemsize(x) > PACK_BYTES
     pack_ld = (height + step - 1) // step * step
-    span = width if in_panels or turned else BLOCK_PANELS * width
+    span = width if turned else BLOCK_PANELS * width
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
     for j in range(first, last, span):
         columns = min(span, last - j)
-        row_ld, origin = (columns, w_at + j * k) if in_panels else (n, w_at + j)
         for r in range(r0, r1, height):
-            rows, at = min(height, r1 - r), origin + r * row_ld
+            rows, at = min(height, r1 - r), w_at + r * n + j
             block_ld = n if turned else span
             for s in range(0, m, depth):
                 steps, start = min(depth, m - s), ZERO if s == 0 else FROM_OUTPUT
@@ -239,32 +244,34 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                 if packs:
                     pack_rows(x, x_at + s * x_ld + r, x_ld, steps, rows, scratch, s_at, pack_ld)
                 for c in range(0, columns, width):
-                    to, ask = min(width, columns - c), at + c + a0 * row_ld
+                    to = min(width, columns - c)
+                    row_ld, ask = (to, w_at + (j + c) * k + r * to) if in_panels else (n, at + c)
                     if packs:
                         gradient_block(
                             scratch, s_at, pack_ld, work, d + s * ld + j + c, ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
-                            params, ask, row_ld, a1 - a0, s1, s2,
+                            params, ask + a0 * row_ld, row_ld, a1 - a0, s1, s2,
                         )  # fmt: skip
                     else:
                         gradient_block(
                             x, x_at + s * x_ld + r, x_ld, work, d + s * ld + j + c, ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
-                            params, ask, row_ld, a1 - a0, s1, s2,
+                            params, ask + a0 * row_ld, row_ld, a1 - a0, s1, s2,
                         )  # fmt: skip
-            if turned:
+            if in_panels:
+                for c in range(0, columns, width):
+                    to = min(width, columns - c)
+                    at = w_at + (j + c) * k + r * to
+                    update_block(kind, params, at, to, scratch, block_at + c, block_ld, s1, s2, s3, rows, to, h)
+            elif turned:
                 # All columns are here: the block is one run of consecutive weights.
-                columns, rows, block_ld = rows * n, 1, 0
-            if w1 > 0.0 or w2 > 0.0:
-                add_gradient_block(scratch, block_at, block_ld, params, at, row_ld, rows, columns, w1, w2)
-            update_block(kind, params, at, row_ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, h)
-            columns = min(span, last - j)
+                update_rows(kind, params, at, 0, scratch, block_at, 0, s1, s2, s3, 1, rows * n, w1, w2, h)
+            else:
+                update_rows(kind, params, at, n, scratch, block_at, block_ld, s1, s2, s3, rows, columns, w1, w2, h)
         # Of rows, the first worker has a tile less where they do not come out even.
-        if in_panels or worker == 0 or last - first < n:
+        if worker == 0 or last - first < n:
             column_sums(work, d, ld, m, j, j + columns, scratch, block_at - j)
-            if b1 > 0.0 or b2 > 0.0:
-                add_gradient_block(scratch, block_at, 0, params, b_at + j, 0, 1, columns, b1, b2)
-            update_block(kind, params, b_at + j, 0, scratch, block_at, 0, s1, s2, s3, 1, columns, h)
+            update_rows(kind, params, b_at + j, 0, scratch, block_at, 0, s1, s2, s3, 1, columns, b1, b2, h)
 
 
 @kernel

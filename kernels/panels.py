@@ -3,11 +3,16 @@
 With rows of all columns, halves of each line-by-line run belong to two workers: each core's prefetcher takes what the
 other one writes, or, where updates are shared out by rows, each line that one worker updates has been read by the
 other. Either way a line costs 20 ns more, on two cores: of small batches that was half of the step (126 µs against
-87 at 784-128-10 with 32 rows).
+87 at 784-128-10 with 32 rows). And the columns that a product takes at a time would have to be copied first where
+there are many (see `gemm`).
 """
+
+import numpy as np
+from numba import prange
 
 from ._compile import kernel
 from ._simd import TILE_VECTORS, VECTOR_BYTES, lanes, load_n, store_n
+from .split import share
 
 
 def panel_width(itemsize):
@@ -23,27 +28,52 @@ def copy_run(source, source_at, target, target_at, n):
 
 
 @kernel
-def rearrange(source, target, at, k, n, inward):
-    """Copy flat parameters, the (k, n) weights at `at` from rows to panels (`inward`) or back.
+def scatter(room, array, at, k, n, first, last, inward):
+    """Write the rows `first` to `last` of the (k, n) weights in `room`, laid out in the other way, to `array[at]`."""
+    width = TILE_VECTORS * lanes(array)
+    for j in range(0, n, width):
+        columns = min(width, n - j)
+        for i in range(first, last):
+            row, panel = i * n + j, j * k + i * columns
+            if inward:
+                copy_run(room, row, array, at + panel, columns)
+            else:
+                copy_run(room, panel, array, at + row, columns)
+
+
+@kernel
+def rearrange(params, s1, s2, s3, places, room, laid, inward, n_workers):
+    """Lay weights out in panels, or in rows again, in place and in all of a network's arrays.
 
     The panel of the columns from `j` on begins at `at + j * k`, and its rows, as wide as it is, follow each other.
 
     Parameters
     ----------
-    source : 1-D array of T, read
-    target : array like it, written
-    at, k, n : int
+    params, s1, s2, s3 : 1-D arrays of T, updated
+        All parameters, and the optimiser's state (empty where it keeps none).
+    places : (layers, 3) array of int64, read
+        Of each layer: where its weights begin, and their rows and columns `k` and `n`.
+    room : 1-D array of T, written
+        As long as the largest of these weights.
+    laid : (1,) array of int64, updated
+        Whether they lie in panels. Written here, in the call that makes it so: Python code that is interrupted would
+        leave it undecided.
     inward : bool
+        Into panels; nothing is done where they lie as asked for.
+    n_workers : int
+        Parallel over rows.
     """
-    copy_run(source, 0, target, 0, at)
-    width = TILE_VECTORS * lanes(source)
-    for j in range(0, n, width):
-        columns = min(width, n - j)
-        for i in range(k):
-            row, panel = at + i * n + j, at + j * k + i * columns
-            if inward:
-                copy_run(source, row, target, panel, columns)
-            else:
-                copy_run(source, panel, target, row, columns)
-    end = at + k * n
-    copy_run(source, end, target, end, source.size - end)
+    if (laid[0] != 0) == inward:
+        return
+    for layer in range(places.shape[0]):
+        at, k, n = places[layer, 0], places[layer, 1], places[layer, 2]
+        for array in (params, s1, s2, s3):
+            if array.size > 0:
+                for worker in prange(n_workers):
+                    w = np.int64(worker)
+                    first, last = share(k * n, w, n_workers, 16), share(k * n, w + 1, n_workers, 16)
+                    copy_run(array, at + first, room, first, last - first)
+                for worker in prange(n_workers):
+                    w = np.int64(worker)
+                    scatter(room, array, at, k, n, share(k, w, n_workers, 1), share(k, w + 1, n_workers, 1), inward)
+    laid[0] = 1 if inward else 0

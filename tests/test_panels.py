@@ -1,4 +1,4 @@
-"""The first layer's weights laid out in panels while training runs: nobody who looks can tell."""
+"""Weights laid out in panels while training runs: nobody who looks can tell."""
 
 import numpy as np
 import pytest
@@ -46,20 +46,61 @@ def left(model, optimizer):
     return [a.tobytes() for a in (*model.parameters().values(), *slots)]
 
 
+@pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("k", "n"), [(1, 1), (3, 64), (5, 65), (7, 200), (2, 256)])
-def test_rearranging_and_back(k, n, dtype):
-    at, width = 5, panels.panel_width(np.dtype(dtype).itemsize)
-    flat = np.random.default_rng(0).normal(size=at + k * n + 9).astype(dtype)
-    laid, again = np.empty_like(flat), np.empty_like(flat)
-    panels.rearrange(flat, laid, at, k, n, True)
-    weights = flat[at : at + k * n].reshape(k, n)
-    expected = np.concatenate([weights[:, j : j + width].reshape(-1) for j in range(0, n, width)])
-    np.testing.assert_array_equal(laid[at : at + k * n], expected)
-    np.testing.assert_array_equal(laid[:at], flat[:at])
-    np.testing.assert_array_equal(laid[at + k * n :], flat[at + k * n :])
-    panels.rearrange(laid, again, at, k, n, False)
-    np.testing.assert_array_equal(again, flat)
+def test_rearranging_and_back(dtype, workers):
+    random, width = np.random.default_rng(0), panels.panel_width(np.dtype(dtype).itemsize)
+    places, size = [], 5
+    for k, n in ((1, 1), (3, 64), (5, 65), (7, 200), (2, 256)):
+        places.append((size, k, n))
+        size += k * n + 9
+    before = [random.normal(size=size).astype(dtype) for _ in range(2)]
+    now = [*(array.copy() for array in before), np.empty(0, dtype), np.empty(0, dtype)]
+    room, laid = np.empty(7 * 200, dtype), np.zeros(1, np.int64)
+    for _ in range(2):
+        panels.rearrange.parallel(*now, np.array(places), room, laid, True, workers)
+        for old, new in zip(before, now, strict=False):
+            expected = old.copy()
+            for at, k, n in places:
+                weights = old[at : at + k * n].reshape(k, n)
+                expected[at : at + k * n] = np.concatenate(
+                    [weights[:, j : j + width].reshape(-1) for j in range(0, n, width)]
+                )
+            np.testing.assert_array_equal(new, expected)
+        assert laid[0] == 1
+    for _ in range(2):
+        panels.rearrange.parallel(*now, np.array(places), room, laid, False, workers)
+        for old, new in zip(before, now, strict=False):
+            np.testing.assert_array_equal(new, old)
+        assert laid[0] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [8, 200])
+@pytest.mark.parametrize("widths", [(512, 130), (200, 300), (65, 66, 129)])
+def test_all_layers_may_lie_in_panels(widths, rows, dtype, monkeypatch):
+    X, y = data(300)
+    results = []
+    for columns, threads in ((10**6, 1), (64, 1), (64, 2), (64, 3), (64, 4)):
+        monkeypatch.setattr(trainer, "_PANEL_COLUMNS", columns)
+        monkeypatch.setattr(trainer, "_PANEL_SPARE", 0.0)
+        layers = []
+        for k, n in zip((INPUTS, *widths), widths, strict=False):
+            layers += [fnn.Dense(k, n), fnn.ReLU()]
+        model, optimizer, tables = fnn.Sequential(*layers, fnn.Dense(widths[-1], 3), seed=1), fnn.Adam(), []
+        lay_out = trainer.Trainer.lay_out
+
+        def noted(self, steps, lay_out=lay_out, tables=tables):
+            lay_out(self, steps)
+            tables.append(self.plan.table[:, trainer.network.PANELS].tolist())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer.Trainer, "lay_out", noted)
+            more = {"batch_size": rows, "n_threads": threads, "seed": 2, "progress": False}
+            model.fit(X.astype(dtype), y, optimizer=optimizer, epochs=2, **more)
+        assert tables == [[int(columns == 64)] * len(widths) + [0]]
+        results.append(left(model, optimizer))
+    assert all(result == results[0] for result in results[1:])
 
 
 @pytest.mark.parametrize(
@@ -151,6 +192,31 @@ def test_divergence_leaves_finite_weights_in_their_places(eager):
         results.append((history.diverged_at, left(model, optimizer)))
     assert eager == [False, True]
     assert results[0] == results[1]
+
+
+def test_validation_each_epoch_sees_what_has_been_learnt(eager):
+    results = []
+    for threads in (1, 2):
+        model, optimizer = network(), fnn.Adam()
+        history = train(model, optimizer, threads, validation_data=data(9))
+        results.append((history["val_loss"], left(model, optimizer)))
+    assert eager == [False, True]
+    assert results[0] == results[1]
+    assert len(set(results[0][0])) == 3
+
+
+def test_an_error_inside_training_leaves_the_order_of_rows(eager, monkeypatch):
+    def broken(self, count):
+        assert self._laid[0] == 1
+        raise MemoryError
+
+    monkeypatch.setattr(trainer.Trainer, "run", broken)
+    model, optimizer = network(), fnn.Adam()
+    expected = [value.astype(np.float32).tobytes() for value in model.parameters().values()]
+    with pytest.raises(MemoryError):
+        train(model, optimizer)
+    assert eager == [True]
+    assert [value.tobytes() for value in model.parameters().values()] == expected
 
 
 def test_penalties_keep_the_rows(eager):

@@ -302,10 +302,12 @@ class CompiledTraining:
 
     def _run(self, first: int, count: int, scalars: Array, records: Array) -> None:
         self.job[jobs.FIRST_STEP], self.job[jobs.STEPS] = first, count
-        ours, place = [self.flat.flat, *self._states()], self.job[jobs.FIRST_DENSE]
-        layout = in_panels(self.plan, place, self.n_workers, count, self.dtype.itemsize)
-        arrays = ours if layout is None else [self._arranged(array, layout) for array in ours]
-        self.plan.table[place, network.PANELS] = layout is not None
+        ours = [self.flat.flat, *self._states()]
+        places = in_panels(self.plan, self.n_workers, count, self.dtype.itemsize)
+        # Copies: whoever interrupts this finds the layers' own arrays in order.
+        arrays = [self._copy(array) for array in ours] if len(places) else ours
+        laid = np.zeros(1, np.int64)
+        self._rearrange(arrays, places, laid, True)
         arguments = (
             self.X, self.labels, self.targets, *arrays, self.work, self.losses, self.hits,
             self.plan.table, self.plan.factors, scalars, self.job, self.accuracy, self.precision, self.sync, records,
@@ -317,17 +319,20 @@ class CompiledTraining:
             self.n_workers = 1
             self.sync.fill(0)
             threads.call(book_train.run_book, 1, *arguments)
-        if layout is not None:
+        self._rearrange(arrays, places, laid, False)
+        if len(places):
             for source, target in zip(arrays, ours, strict=True):
-                if source.size:
-                    panels.rearrange(source, target, *layout, False)
+                target[...] = source
 
-    def _arranged(self, array: Array, layout: tuple[int, int, int]) -> Array:
-        """Return a copy with the first layer's weights in panels; see `trainer.in_panels`."""
+    def _copy(self, array: Array) -> Array:
         copy = aligned(array.size, self.dtype)
-        if array.size:
-            panels.rearrange(array, copy, *layout, True)
+        copy[...] = array
         return copy
+
+    def _rearrange(self, arrays: list[Array], places: Array, laid: Array, inward: bool) -> None:
+        if len(places):
+            room = aligned(int((places[:, 1] * places[:, 2]).max()), self.dtype)
+            threads.call(panels.rearrange, self.n_workers, *arrays, places, room, laid, inward, parallel=True)
 
 
 def _shadow(layer: Any) -> Dense:
