@@ -84,7 +84,7 @@ def layer_forward(x, w, b, y, scratch, n_workers):
     part = scratch.size // n_workers
     for worker in prange(n_workers):
         i = np.int64(worker)
-        forward_part(xs, 0, k, ws, 0, bs, 0, ys, 0, n, m, k, n, LINEAR, ys, 0, 0, scratch, i * part, i, n_workers)
+        forward_part(xs, 0, k, 0, ws, 0, bs, 0, ys, 0, n, m, k, n, LINEAR, ys, 0, 0, scratch, i * part, i, n_workers)
 
 
 @kernel
@@ -120,7 +120,7 @@ def layer_backward(x, dz, w, dw, db, dx, scratch, n_workers):
         at = i * part
         weights_part(x, 0, k, dz, 0, n, dw, 0, db, 0, m, k, n, scratch, at, i, n_workers)
         if dx.size > 0:
-            inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, LINEAR, dx, 0, scratch, at, i, n_workers)
+            inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, 0, 0, LINEAR, dx, 0, scratch, at, i, n_workers)
 
 
 @kernel
@@ -134,7 +134,7 @@ def layer_inputs(dz, w, dx, scratch, n_workers):
     part = scratch.size // n_workers
     for worker in prange(n_workers):
         i = np.int64(worker)
-        inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, LINEAR, dx, 0, scratch, i * part, i, n_workers)
+        inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, 0, 0, LINEAR, dx, 0, scratch, i * part, i, n_workers)
 
 
 @kernel

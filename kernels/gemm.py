@@ -41,6 +41,7 @@ from ._simd import (
 )
 from .math import vsigmoid, vtanh
 from .row import ROW_VECTORS, one_row
+from .split import column, panel_parts, parts
 
 LINEAR, RELU, SIGMOID, TANH = 0, 1, 2, 3
 _PAD = 16
@@ -73,31 +74,6 @@ def worker_scratch(depth, size):
     from ._simd import VECTOR_BYTES
 
     return (depth + 2 * _PAD + 64) * TILE_VECTORS * (VECTOR_BYTES // size)
-
-
-@kernel
-def parts(row_tiles, vectors, extra, worker, n_workers):
-    """Return (first tile, last tile, first vector, last vector, row of parts): a worker's rectangle of the output.
-
-    The output is `row_tiles` × `vectors`; of all ways to cut it into rows × columns = `n_workers` the one whose
-    largest rectangle costs least is taken, more columns where equal (a worker then meets its own weights again);
-    a rectangle narrower than a tile costs as much as one. `extra` is what a column costs beside its tiles, in tiles.
-    Parts of the same columns follow each other.
-    """
-    best, groups = -1, 1
-    for columns in range(1, n_workers + 1):
-        if n_workers % columns == 0:
-            rows = n_workers // columns
-            wide = max(TILE_VECTORS, (vectors + columns - 1) // columns)
-            # A lone register or two beside whole tiles take longer than their number.
-            wide += 1 if 0 < wide % TILE_VECTORS < 3 else 0
-            cost = ((row_tiles + rows - 1) // rows + extra) * wide
-            if best < 0 or cost <= best:
-                best, groups = cost, columns
-    rows = n_workers // groups
-    i, j = worker % rows, worker // rows
-    v0, v1 = vectors * j // groups, vectors * (j + 1) // groups
-    return row_tiles * i // rows, row_tiles * (i + 1) // rows, v0, v1, i
 
 
 @primitive("piipipiiiiipippppiiipii")
@@ -243,33 +219,21 @@ def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld
 
 
 @kernel
-def panel_parts(row_tiles, panels, worker, n_workers):
-    """Return (first tile, last tile, first panel, last panel): as `parts`, of whole panels."""
-    best, groups = -1, 1
-    for columns in range(1, n_workers + 1):
-        if n_workers % columns == 0:
-            rows = n_workers // columns
-            cost = (row_tiles + rows - 1) // rows * ((panels + columns - 1) // columns)
-            if best < 0 or cost <= best:
-                best, groups = cost, columns
-    rows = n_workers // groups
-    i, j = worker % rows, worker // rows
-    return row_tiles * i // rows, row_tiles * (i + 1) // rows, panels * j // groups, panels * (j + 1) // groups
-
-
-@kernel
 def forward_panels(
-    x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, words, words_at, per_tile,
+    x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, apart, m, k, n, activation, words, words_at, per_tile,
     worker, n_workers,
 ):  # fmt: skip
-    """Compute a worker's part of `forward_part` where `w` lies as `panels.rearrange` lays it out."""
+    """Compute a worker's part of `forward_part` where `w` lies as `panels.rearrange` lays it out.
+
+    So does `y`, its panels `apart` elements apart, if that is not 0.
+    """
     width = TILE_VECTORS * lanes(y)
     finish = _RELU if activation == RELU else KEEP
     t0, t1, p0, p1 = panel_parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + width - 1) // width, worker, n_workers)
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
     for j in range(p0 * width, min(n, p1 * width), width):
         columns = min(width, n - j)
-        at = y_at + r0 * y_ld + j
+        at = y_at + r0 * y_ld + column(j, width, apart)
         panel(
             x, x_at + r0 * x_ld, x_ld, 1, w, w_at + j * k, columns, y, at, y_ld, r1 - r0, k, columns,
             FROM_VECTOR, b, b_at + j, finish, y, 0, words, words_at + t0 * per_tile, per_tile,
@@ -280,10 +244,13 @@ def forward_panels(
 
 @kernel
 def forward_part(
-    x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, words, words_at, per_tile, scratch, s_at,
-    worker, n_workers,
+    x, x_at, x_ld, apart, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, words, words_at, per_tile,
+    scratch, s_at, worker, n_workers,
 ):  # fmt: skip
-    """Compute a worker's part of `y = act(x @ w + b)`; rows of `x` and `y` are `x_ld` and `y_ld` apart."""
+    """Compute a worker's part of `y = act(x @ w + b)`; rows of `x` and `y` are `x_ld` and `y_ld` apart.
+
+    `apart`, if not 0, says how far apart the panels of `x` lie, for `n` above NARROW and up to one register.
+    """
     step = lanes(y)
     width = TILE_VECTORS * step
     # Few columns are taken all at once: no part is of some of them, also where they fill more than one register.
@@ -303,7 +270,7 @@ def forward_part(
         return
     finish = _RELU if activation == RELU else KEEP
     begin, end = v0 * unit, min(n, v1 * unit)
-    if r1 - r0 == 1:
+    if r1 - r0 == 1 and apart == 0:
         whole = (end - begin) // (ROW_VECTORS * step) * ROW_VECTORS * step
         y_row = y_at + r0 * y_ld
         one_row(x, x_at + r0 * x_ld, k, w, w_at + begin, n, b, b_at + begin, y, y_row + begin, whole)
@@ -319,28 +286,38 @@ def forward_part(
                 w, w_at + j + width, n, k if j + width < end else 0, words, words_at + t0 * per_tile, per_tile,
             )  # fmt: skip
         else:
-            panel(
-                x, x_at + r0 * x_ld, x_ld, 1, w, w_at + j, n, y, y_at + r0 * y_ld + j, y_ld,
-                r1 - r0, k, columns, FROM_VECTOR, b, b_at + j, finish, y, 0,
-                words, words_at + t0 * per_tile, per_tile,
-            )  # fmt: skip
+            # Without inputs there are biases still.
+            depth = max(1, k) if apart == 0 else width
+            for s in range(0, max(1, k), depth):
+                panel(
+                    x, x_at + r0 * x_ld + column(s, width, apart), x_ld, 1, w, w_at + s * n + j, n,
+                    y, y_at + r0 * y_ld + j, y_ld, r1 - r0, min(depth, k - s), columns,
+                    FROM_VECTOR if s == 0 else FROM_OUTPUT, b, b_at + j, finish if s + depth >= k else KEEP, y, 0,
+                    words, words_at + t0 * per_tile, per_tile,
+                )  # fmt: skip
         if activation >= SIGMOID:
             activate_block(y, y_at + r0 * y_ld + j, y_ld, r1 - r0, columns, activation)
 
 
 @kernel
 def inputs_part(
-    dz, dz_at, dz_ld, w, w_at, in_panels, dx, dx_at, dx_ld, m, k, n, activation, y, y_at, scratch, s_at, worker,
-    n_workers,
+    dz, dz_at, dz_ld, w, w_at, in_panels, dx, dx_at, dx_ld, m, k, n, by_panels, apart, activation, y, y_at,
+    scratch, s_at, worker, n_workers,
 ):  # fmt: skip
     """Compute a worker's part of `dx = (dz @ w.T) * act'(y)`; `y` lies as `dx` does, `dx_ld` apart.
 
-    `in_panels`, if not 0, says that `w` lies as `panels.rearrange` lays it out: not for `k` up to NARROW.
+    `in_panels`, if not 0, says that `w` lies as `panels.rearrange` lays it out: not for `k` up to NARROW. `by_panels`,
+    if not 0, that a worker is to have the columns of `dx` that it has of `y`, if that is from `forward_panels`. Both
+    lie in panels `apart` elements apart, if that is not 0.
     """
     step = lanes(dx)
     width = TILE_VECTORS * step
     unit = k if k <= NARROW else step
-    t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (k + unit - 1) // unit, 2, worker, n_workers)
+    tiles = (m + TILE_ROWS - 1) // TILE_ROWS
+    t0, t1, v0, v1, _ = parts(tiles, (k + unit - 1) // unit, 2, worker, n_workers)
+    if by_panels != 0:
+        t0, t1, p0, p1 = panel_parts(tiles, (k + width - 1) // width, worker, n_workers)
+        v0, v1 = p0 * TILE_VECTORS, p1 * TILE_VECTORS
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
     if r1 <= r0:
         return
@@ -367,7 +344,7 @@ def inputs_part(
                 transpose(
                     w, at, ld, min(step, columns - c), min(step, n - i), scratch, s_at + i * width + c, width
                 )  # fmt: skip
-        at = r0 * dx_ld + j
+        at = r0 * dx_ld + column(j, width, apart)
         panel(
             dz, dz_at + r0 * dz_ld, dz_ld, 1, scratch, s_at, width, dx, dx_at + at, dx_ld,
             r1 - r0, n, columns, ZERO, dx, 0, finish, y, y_at + at, dx, 0, 0,
@@ -498,7 +475,7 @@ def dense_forward(x, w, b, y, activation, scratch, n_workers):
     part = scratch.size // n_workers
     for worker in prange(n_workers):
         i = np.int64(worker)
-        forward_part(x, 0, k, w, 0, b, 0, y, 0, n, m, k, n, activation, y, 0, 0, scratch, i * part, i, n_workers)
+        forward_part(x, 0, k, 0, w, 0, b, 0, y, 0, n, m, k, n, activation, y, 0, 0, scratch, i * part, i, n_workers)
 
 
 @kernel
@@ -519,7 +496,7 @@ def dense_backward_inputs(dz, w, dx, scratch, n_workers):
     part = scratch.size // n_workers
     for worker in prange(n_workers):
         i = np.int64(worker)
-        inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, LINEAR, dx, 0, scratch, i * part, i, n_workers)
+        inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, 0, 0, LINEAR, dx, 0, scratch, i * part, i, n_workers)
 
 
 @kernel
@@ -569,7 +546,9 @@ def matmul(a, b, c, form, scratch, n_workers):
         i = np.int64(worker)
         at = i * part
         if form == 1:
-            inputs_part(a, 0, a.shape[1], b, 0, 0, c, 0, n, m, n, a.shape[1], LINEAR, c, 0, scratch, at, i, n_workers)
+            inputs_part(
+                a, 0, a.shape[1], b, 0, 0, c, 0, n, m, n, a.shape[1], 0, 0, LINEAR, c, 0, scratch, at, i, n_workers
+            )
         else:
             product_part(a, b, c, form, scratch, at, i, n_workers)
 

@@ -24,7 +24,7 @@ from .gemm import LINEAR, column_sums, forward_panels, forward_part, gradient_bl
 from .optim import update_block
 from .panels import panel_width
 from .penalties import add_gradient_block, block_value
-from .split import get, put, share
+from .split import column, get, panel_parts, parts, put, rows_or_columns, share
 from .sync import MOST_WORKERS
 from .zeros import note_columns, words_for
 
@@ -34,9 +34,11 @@ DENSE, ACTIVATION, DROPOUT, SOFTMAX = 0, 1, 2, 3
 # activation: of what goes into the activation), both with rows `LD` apart. The input is the row above's output.
 # `PANELS` is 1 where the weights lie as `panels.rearrange` lays them out. `ROW_WORDS` and `COLUMN_WORDS` are where the
 # workspace has the bits of what is not zero in a first layer's inputs, as `zeros` notes them; 0 where nobody does.
-(KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM, SEED, PANELS, ROW_WORDS,
- COLUMN_WORDS) = range(14)  # fmt: skip
-COLUMNS = 14
+# `APART`, if not 0, is the distance of panels that the output and its gradient lie in as well: the lines next to those
+# that one core reads are then not those that another one writes, which its prefetcher would take.
+(KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM, SEED, PANELS, ROW_WORDS, COLUMN_WORDS,
+ APART) = range(15)  # fmt: skip
+COLUMNS = 15
 # Columns of the table of factors, one row per operation.
 WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
@@ -97,6 +99,35 @@ def parts_each(plan, o, m, least, n_workers, uneven):
 
 
 @kernel
+def loss_rows(plan, m, each, work, worker, n_workers):
+    """Return (first row, last row, whether these outputs are the worker's own): its part of the loss.
+
+    If they are its own, it needs not wait for the others to come to the end of the last layer, of which `each` is what
+    `parts_each` says.
+    """
+    o = plan.shape[0] - 1
+    if each == 1 and plan[o, KIND] == DENSE and plan[o, N_OUT] <= lanes(work):
+        t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, 1, 1, worker, n_workers)
+        return t0 * TILE_ROWS, min(m, t1 * TILE_ROWS) if v1 > v0 else t0 * TILE_ROWS, True
+    return share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16), False
+
+
+@kernel
+def keeps_columns(plan, o, m, n_workers, each, before, params):
+    """Tell whether each worker can go on alone from `backward` of operation `o` to its part of `learn` of `o - 1`.
+
+    It can where it has, of what lies between the two layers, the same columns in all phases. `each` and `before` are
+    what `parts_each` says of the two operations.
+    """
+    if each != 1 or before != 1 or plan[o - 1, PANELS] == 0 or plan[o, PANELS] != 0 or plan[o, KIND] != DENSE:
+        return False
+    width, tiles = TILE_VECTORS * lanes(params), (m + TILE_ROWS - 1) // TILE_ROWS
+    t0, t1, _, _ = panel_parts(tiles, (plan[o, N_IN] + width - 1) // width, 0, n_workers)
+    _, _, r0, r1 = rows_or_columns(plan[o - 1, N_IN], plan[o, N_IN], width, True, 0, n_workers)
+    return t1 - t0 == tiles and r1 - r0 == plan[o - 1, N_IN]
+
+
+@kernel
 def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, step_number,
             scratch, s_at, worker, n_workers):  # fmt: skip
     """Run operation `o` forward on `m` rows of `x`, a worker's part."""
@@ -108,16 +139,14 @@ def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, st
         note_columns(x, x_at, x_ld, m, k, work, plan[o, COLUMN_WORDS], scratch, s_at, worker, n_workers)
     if kind == DENSE and plan[o, PANELS] != 0:
         forward_panels(
-            x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld,
-            m, k, n, plan[o, ACTIVATE], work, words, per_tile,
-            worker, n_workers,
+            x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld, plan[o, APART],
+            m, k, n, plan[o, ACTIVATE], work, words, per_tile, worker, n_workers,
         )  # fmt: skip
         return
     if kind == DENSE:
         forward_part(
-            x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld,
-            m, k, n, plan[o, ACTIVATE], work, words, per_tile,
-            scratch, s_at, worker, n_workers,
+            x, x_at, x_ld, plan[o - 1, APART] if o > 0 else 0, params, plan[o, WEIGHTS], params, plan[o, BIASES],
+            work, out, ld, m, k, n, plan[o, ACTIVATE], work, words, per_tile, scratch, s_at, worker, n_workers,
         )  # fmt: skip
         return
     first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
@@ -144,8 +173,8 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
     before = plan[o - 1, ACTIVATE] if plan[o - 1, KIND] == DENSE else LINEAR
     if kind == DENSE:
         inputs_part(
-            work, d, ld, params, plan[o, WEIGHTS], plan[o, PANELS], work, dx, dx_ld, m, k, n, before,
-            work, plan[o - 1, OUT], scratch, s_at, worker, n_workers,
+            work, d, ld, params, plan[o, WEIGHTS], plan[o, PANELS], work, dx, dx_ld, m, k, n, plan[o - 1, PANELS],
+            plan[o - 1, APART], before, work, plan[o - 1, OUT], scratch, s_at, worker, n_workers,
         )  # fmt: skip
         return
     first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
@@ -166,22 +195,6 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
     if before != LINEAR:
         at = plan[o - 1, OUT] + first * dx_ld
         derive_part(work, dx + first * dx_ld, dx_ld, work, at, dx_ld, work, dx + first * dx_ld, dx_ld, rows, n, before)
-
-
-@kernel
-def rows_or_columns(k, n, unit, in_panels, worker, n_workers):
-    """Return (first column, last column, first row, last row): a worker's part of a (k, n) gradient.
-
-    By rows, which follow each other: of columns, a core's prefetcher takes those that another core writes. In panels
-    by columns, in units of `unit`. Or the other way where parts are far from equal with that one (28 × 300 with 1024
-    rows, by rows: 150 µs, by columns 100).
-    """
-    tiles, units = (k + TILE_ROWS - 1) // TILE_ROWS, (n + unit - 1) // unit
-    by_rows = (tiles + n_workers - 1) // n_workers * units
-    by_columns = tiles * ((units + n_workers - 1) // n_workers)
-    if (4 * by_columns <= 5 * by_rows) if in_panels else (5 * by_columns < 4 * by_rows):
-        return share(n, worker, n_workers, unit), share(n, worker + 1, n_workers, unit), 0, k
-    return 0, n, tiles * worker // n_workers * TILE_ROWS, min(k, tiles * (worker + 1) // n_workers * TILE_ROWS)
 
 
 @kernel
@@ -216,6 +229,10 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     width = TILE_VECTORS * step
     in_panels = plan[o, PANELS] != 0
     first, last, r0, r1 = rows_or_columns(k, n, width if in_panels else step, in_panels, worker, n_workers)
+    if o > 0 and plan[o - 1, PANELS] != 0 and not in_panels:
+        # The inputs that are this worker's own: it has written them, and goes back through them.
+        first, last, r0, r1 = 0, n, share(k, worker, n_workers, width), share(k, worker + 1, n_workers, width)
+    apart, x_apart = plan[o, APART], plan[o - 1, APART] if o > 0 else 0
     turned = n <= step
     # Blocks of about the same height: a lone tile in the last one would load all operands for itself.
     blocks = max(1, (r1 - r0 + BLOCK_ROWS - 1) // BLOCK_ROWS) * TILE_ROWS
@@ -241,20 +258,21 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                 # Each piece asks for its share of the rows that are to be updated.
                 a0, a1 = tall * s // m, tall * (s + steps) // m
                 bits = words + r // SHORT_ROWS * per_tile + s // 64 * (8 // itemsize(work))
+                begin = x_at + s * x_ld + column(r, width, x_apart)
                 if packs:
-                    pack_rows(x, x_at + s * x_ld + r, x_ld, steps, rows, scratch, s_at, pack_ld)
+                    pack_rows(x, begin, x_ld, steps, rows, scratch, s_at, pack_ld)
                 for c in range(0, columns, width):
-                    to = min(width, columns - c)
+                    to, d_at = min(width, columns - c), d + s * ld + column(j + c, width, apart)
                     row_ld, ask = (to, w_at + (j + c) * k + r * to) if in_panels else (n, at + c)
                     if packs:
                         gradient_block(
-                            scratch, s_at, pack_ld, work, d + s * ld + j + c, ld, steps, n, rows, to, start,
+                            scratch, s_at, pack_ld, work, d_at, ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
                             params, ask + a0 * row_ld, row_ld, a1 - a0, s1, s2,
                         )  # fmt: skip
                     else:
                         gradient_block(
-                            x, x_at + s * x_ld + r, x_ld, work, d + s * ld + j + c, ld, steps, n, rows, to, start,
+                            x, begin, x_ld, work, d_at, ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
                             params, ask + a0 * row_ld, row_ld, a1 - a0, s1, s2,
                         )  # fmt: skip
@@ -270,7 +288,12 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                 update_rows(kind, params, at, n, scratch, block_at, block_ld, s1, s2, s3, rows, columns, w1, w2, h)
         # Of rows, the first worker has a tile less where they do not come out even.
         if worker == 0 or last - first < n:
-            column_sums(work, d, ld, m, j, j + columns, scratch, block_at - j)
+            if apart == 0:
+                column_sums(work, d, ld, m, j, j + columns, scratch, block_at - j)
+            else:
+                for c in range(j, j + columns, width):
+                    to = min(c + width, j + columns)
+                    column_sums(work, d + column(c, width, apart) - c, ld, m, c, to, scratch, block_at - j)
             update_rows(kind, params, b_at + j, 0, scratch, block_at, 0, s1, s2, s3, 1, columns, b1, b2, h)
 
 

@@ -47,7 +47,9 @@ from .network import (
     OUT,
     backward,
     copy_rows,
+    keeps_columns,
     learn,
+    loss_rows,
     operate,
     parts_each,
     penalty,
@@ -139,10 +141,11 @@ def chunk_worker(
                         work, s_at, part, each * n_workers,
                     )  # fmt: skip
                 part = take(sync, shared, worker, n_workers, each, part)
-            met += 1
-            waited += barrier(sync, n_workers, met)
+            first, last, own = loss_rows(plan, m, each, work, worker, n_workers)
+            if o < last_op or not own:
+                met += 1
+                waited += barrier(sync, n_workers, met)
 
-        first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
         if shuffle:
             loss_part(
                 job[LOSS], work, z_at, z_ld, work, job[LABELS] + side * (job[BATCH] + 16), work,
@@ -181,8 +184,10 @@ def chunk_worker(
                 while part >= 0:
                     backward(plan, factors, o, params, work, m, number, work, s_at, part, each * n_workers)
                     part = take(sync, shared, worker, n_workers, each, part)
-                met += 1
-                waited += barrier(sync, n_workers, met)
+                before = parts_each(plan, o - 1, m, job[PART_WORK], n_workers, uneven)
+                if o - 1 > first_dense or not keeps_columns(plan, o, m, n_workers, each, before, params):
+                    met += 1
+                    waited += barrier(sync, n_workers, met)
             if plan[o, KIND] == DENSE:
                 shared = open_round(sync, shared, worker, each)
                 part = take(sync, shared, worker, n_workers, each, -1)

@@ -9,7 +9,7 @@ from registry_base import ENTRIES, ULP, add, blank, call, gamma, matrices, space
 from registry_networks import OneHidden, narrow_networks, networks
 
 import fastnn as fnn
-from fastnn.kernels import activations, dropout, gemm, losses, math, optim, order, peak, penalties, rng
+from fastnn.kernels import activations, dropout, gemm, losses, math, optim, order, panels, peak, penalties, rng
 from fastnn.kernels._simd import VECTOR_BYTES
 
 __all__ = ["ENTRIES", "wide"]
@@ -542,6 +542,45 @@ add(
     "peak.triad", vectors, build_triad, ours_triad, lambda args: (args.b + 3 * args.c,),
     lambda args, u: (gamma(2, u) * (np.abs(args.b) + 3 * np.abs(args.c)),),
 )  # fmt: skip
+
+# Weights in panels.
+
+
+def _arrays_to_arrange(shape, dtype, random):
+    k, n = shape
+    at, width = 3, panels.panel_width(dtype.itemsize)
+    params, state = (random.normal(size=at + k * n + 5).astype(dtype) for _ in range(2))
+    return space(params=params, state=state, at=at, k=k, n=n, width=width)
+
+
+def _arrange(args):
+    places, room, none = (
+        np.array([[args.at, args.k, args.n]]),
+        blank(args.k * args.n, args.params.dtype),
+        args.params[:0],
+    )
+    call(panels.rearrange, args, args.params, args.state, none, none, places, room, np.zeros(1, np.int64), True)
+    return args.params, args.state
+
+
+def _arranged(args):
+    results = []
+    for array in (args.params, args.state):
+        end = args.at + args.k * args.n
+        weights = array[args.at : end].reshape(args.k, args.n)
+        laid = [weights[:, j : j + args.width].reshape(-1) for j in range(0, args.n, args.width)]
+        results.append(np.concatenate([array[: args.at], *laid, array[end:]]))
+    return tuple(results)
+
+
+add(
+    "panels.rearrange",
+    matrices,
+    _arrays_to_arrange,
+    _arrange,
+    _arranged,
+    lambda args, u: (0.0, 0.0),
+)
 
 # Whole networks.
 

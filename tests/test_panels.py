@@ -125,6 +125,30 @@ def test_a_second_fit_goes_on_from_the_first(eager):
     assert left(*apart) == left(*whole)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", [fnn.ReLU, fnn.Tanh])
+@pytest.mark.parametrize(("hidden", "classes", "rows"), [(100, 6, 200), (130, 8, 37), (256, 5, 33), (65, 7, 1)])
+def test_outputs_may_lie_in_panels(hidden, classes, rows, activation, dtype, monkeypatch):
+    random = np.random.default_rng(3)
+    X, y = random.normal(size=(2 * rows + 1, INPUTS)).astype(dtype), random.integers(0, classes, 2 * rows + 1)
+    monkeypatch.setattr(trainer, "_PANEL_SPARE_ALONE", 9.0)
+    results, taken = [], []
+    add = trainer.outputs_in_panels
+
+    def noted(*arguments):
+        taken.append(add(*arguments) > 0)
+        return add(*arguments)
+
+    monkeypatch.setattr(trainer, "outputs_in_panels", noted)
+    for threads in (1, 2, 3, 4):
+        model = fnn.Sequential(fnn.Dense(INPUTS, hidden), activation(), fnn.Dense(hidden, classes), seed=1)
+        optimizer = fnn.Adam()
+        model.fit(X, y, optimizer=optimizer, epochs=3, batch_size=rows, n_threads=threads, seed=2, progress=False)
+        results.append(left(model, optimizer))
+    assert taken == [False, True, True, True]
+    assert all(result == results[0] for result in results[1:])
+
+
 class Meddler(fnn.Callback):
     """Writes to the weights after each epoch, and notes them."""
 
