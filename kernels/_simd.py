@@ -62,6 +62,8 @@ COPY_TILES = 16 if _HUNGRY else 1 << 40
 # Tiles down a block of gradient: all of them read the block's columns of the other operand, while these are close by
 # (8 -> 16: 89 -> 92 % of peak at 128 × 784 × 512).
 BLOCK_TILES = 16 if _HUNGRY else 8
+# The cache that a tile asks for what is to be read, the first or the second level (28-300-300-300-2: 1.01).
+_READ_LEVEL = 1 if STEPS_AT_ONCE == 64 else 2
 _ESTIMATES = VECTOR_BYTES == 64
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
@@ -988,7 +990,7 @@ def _asker(builder, vty, vectors, steps, pointers, row, count):
         at = builder.add(builder.mul(builder.udiv(this, per_row), row), at)
         with builder.if_else(reads) as (one_array, all_arrays):
             with one_array:
-                _prefetch(builder, builder.gep(pointers[0], [at]), False)
+                _prefetch(builder, builder.gep(pointers[0], [at]), False, _READ_LEVEL)
             with all_arrays:
                 for pointer in pointers:
                     _prefetch(builder, builder.gep(pointer, [at]), True)

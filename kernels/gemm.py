@@ -383,7 +383,8 @@ def gradient_block(
     """Write the block `out[i, j] = sum_s x[s, i] * dz[s, j]`, `rows` × `columns`, at `out[at + i * ld + j]`.
 
     With `start` FROM_OUTPUT the sum goes on from what is there. Meanwhile `p_rows` rows for each tile of the block of
-    `p`, and of what is not empty of `s1` and `s2`, at `p_at + i * p_ld + j` are prefetched.
+    `p`, and of what is not empty of `s1` and `s2`, at `p_at + i * p_ld + j` are prefetched, to be written; or, where
+    the number is negative, so many that follow each other, of `p` alone and to be read.
 
     A layer of few outputs (`n` within one register) is computed turned, with the vectors along its inputs, and
     turned back: 35 cycles a sample instead of 68 at 100 × 10.
@@ -393,11 +394,12 @@ def gradient_block(
     if n > step or rows < step:
         height = TILE_ROWS if per_tile == 0 else SHORT_ROWS
         lines = width * itemsize(out) // 64 * min(height, p_rows)
+        ask_step = (height if p_rows >= 0 else -p_rows) * p_ld
         # State that is not there: the parameters stand for it.
         t1, t2 = s1 if s1.size > 0 else p, s2 if s2.size > 0 else p
         panel_asking(
             x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, start, out, 0, KEEP, out, 0,
-            p, p_at, t1, p_at, t2, p_at, p_ld, lines, height * p_ld,
+            p, p_at, t1, p_at, t2, p_at, p_ld, lines, ask_step,
             words, words_at, per_tile, height,
         )  # fmt: skip
         return

@@ -264,17 +264,22 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                 for c in range(0, columns, width):
                     to, d_at = min(width, columns - c), d + s * ld + column(j + c, width, apart)
                     row_ld, ask = (to, w_at + (j + c) * k + r * to) if in_panels else (n, at + c)
+                    p, ask, p_ld, p_rows = params, ask + a0 * row_ld, row_ld, a1 - a0
+                    if p_rows == 0 and apart == 0:
+                        # Or for what the next tiles read, which another core has written (28-300-300-300-2: 1.02).
+                        ask = d_at + width if c + width < columns else d + (s + depth) * ld + j
+                        p, p_ld, p_rows = work, ld, -(steps * TILE_ROWS // rows + 1)
                     if packs:
                         gradient_block(
                             scratch, s_at, pack_ld, work, d_at, ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
-                            params, ask + a0 * row_ld, row_ld, a1 - a0, s1, s2,
+                            p, ask, p_ld, p_rows, s1, s2,
                         )  # fmt: skip
                     else:
                         gradient_block(
                             x, begin, x_ld, work, d_at, ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
-                            params, ask + a0 * row_ld, row_ld, a1 - a0, s1, s2,
+                            p, ask, p_ld, p_rows, s1, s2,
                         )  # fmt: skip
             if in_panels:
                 for c in range(0, columns, width):
