@@ -211,6 +211,11 @@ class Sequential:
         DivergenceWarning
             If the loss becomes NaN or infinite: training ends and the last finite weights are kept.
 
+        Notes
+        -----
+        While this runs, weights and optimiser state may lie in another order in their arrays. Look at them, and use
+        the model, in callbacks or afterwards, not from another thread meanwhile.
+
         Examples
         --------
         >>> import fastnn as fnn

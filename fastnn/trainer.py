@@ -87,6 +87,11 @@ def in_panels(plan: Plan, n_workers: int, steps: int, itemsize: int) -> Array:
     return np.array(places, np.int64).reshape(-1, 3)
 
 
+def rearranging_room(places: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the room that `panels.rearrange` needs for these places."""
+    return aligned(int((places[:, 1] * places[:, 2]).max(initial=0)), dtype)
+
+
 def outputs_in_panels(plan: Plan, n_workers: int, itemsize: int, place: int) -> int:
     """Lay the first layer's outputs out in panels too, if that pays, and return the room for them from `place` on.
 
@@ -152,6 +157,7 @@ class Trainer:
         self.flat, self.state = parameters.flat, parameters.state
         self._places = np.empty((0, 3), np.int64)
         self._laid = np.zeros(1, np.int64)
+        self._room: Array | None = None
         self.work: Array | None = None
         self.losses, self.hits = aligned(batch_size + LINE, dtype), aligned(batch_size + LINE, dtype)
         self.order = order
@@ -198,8 +204,10 @@ class Trainer:
 
     def _rearrange(self, inward: bool) -> None:
         if len(self._places) and self._laid[0] != inward:
-            room = aligned(int((self._places[:, 1] * self._places[:, 2]).max()), self.parameters.dtype)
-            arguments = self.flat, *self.state, self._places, room, self._laid, inward
+            if self._room is None:
+                # Kept: without it there would be no way back.
+                self._room = rearranging_room(self._places, self.parameters.dtype)
+            arguments = self.flat, *self.state, self._places, self._room, self._laid, inward
             threads.call(panels.rearrange, self.n_workers, *arguments, parallel=True)
 
     def run(self, steps: int) -> tuple[Array, int]:
@@ -250,4 +258,4 @@ class Trainer:
         return history[: self.step // self.steps_per_epoch - first_epoch], done
 
 
-__all__ = ["Trainer", "in_panels", "is_narrow"]
+__all__ = ["Trainer", "in_panels", "is_narrow", "rearranging_room"]

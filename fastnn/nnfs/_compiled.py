@@ -30,7 +30,7 @@ from fastnn.nnfs.losses import (
     Loss_MeanSquaredError,
 )
 from fastnn.nnfs.optimizers import Optimizer_Adagrad, Optimizer_Adam, Optimizer_RMSprop, Optimizer_SGD
-from fastnn.trainer import in_panels
+from fastnn.trainer import in_panels, rearranging_room
 
 CHUNK_SECONDS = 0.05
 """Length of a native call: Ctrl-C and printing get their turn after it."""
@@ -306,8 +306,9 @@ class CompiledTraining:
         places = in_panels(self.plan, self.n_workers, count, self.dtype.itemsize)
         # Copies: whoever interrupts this finds the layers' own arrays in order.
         arrays = [self._copy(array) for array in ours] if len(places) else ours
-        laid = np.zeros(1, np.int64)
-        self._rearrange(arrays, places, laid, True)
+        arranging = *arrays, places, rearranging_room(places, self.dtype), np.zeros(1, np.int64)
+        if len(places):
+            threads.call(panels.rearrange, self.n_workers, *arranging, True, parallel=True)
         arguments = (
             self.X, self.labels, self.targets, *arrays, self.work, self.losses, self.hits,
             self.plan.table, self.plan.factors, scalars, self.job, self.accuracy, self.precision, self.sync, records,
@@ -319,8 +320,8 @@ class CompiledTraining:
             self.n_workers = 1
             self.sync.fill(0)
             threads.call(book_train.run_book, 1, *arguments)
-        self._rearrange(arrays, places, laid, False)
         if len(places):
+            threads.call(panels.rearrange, self.n_workers, *arranging, False, parallel=True)
             for source, target in zip(arrays, ours, strict=True):
                 target[...] = source
 
@@ -328,11 +329,6 @@ class CompiledTraining:
         copy = aligned(array.size, self.dtype)
         copy[...] = array
         return copy
-
-    def _rearrange(self, arrays: list[Array], places: Array, laid: Array, inward: bool) -> None:
-        if len(places):
-            room = aligned(int((places[:, 1] * places[:, 2]).max()), self.dtype)
-            threads.call(panels.rearrange, self.n_workers, *arrays, places, room, laid, inward, parallel=True)
 
 
 def _shadow(layer: Any) -> Dense:
