@@ -62,7 +62,7 @@ COPY_TILES = 16 if _HUNGRY else 1 << 40
 # Tiles down a block of gradient: all of them read the block's columns of the other operand, while these are close by
 # (8 -> 16: 89 -> 92 % of peak at 128 × 784 × 512).
 BLOCK_TILES = 16 if _HUNGRY else 8
-# The cache that a tile asks for what is to be read, the first or the second level (28-300-300-300-2: 1.01).
+# Level of the cache into which a tile prefetches what is to be read (28-300-300-300-2: the first gives 1.01 there).
 _READ_LEVEL = 1 if STEPS_AT_ONCE == 64 else 2
 _ESTIMATES = VECTOR_BYTES == 64
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
@@ -861,7 +861,7 @@ def _chosen_steps(builder, steps, words, asked, step):
     """Emit `step(k)` for each `k` below `steps` whose bit is set in `words`, in increasing order.
 
     A branch at each step would be foretold wrongly too often: of the time saved a third was lost. What is asked for
-    on the way is asked for at the begin of each word.
+    on the way is asked for at the beginning of each word.
     """
     i64 = ir.IntType(64)
     none, one, whole = (ir.Constant(i64, n) for n in (0, 1, 64))

@@ -55,12 +55,10 @@ MOST_PARTS, MOST_PARTS_UNEVEN = 2, 4
 
 Four lost 2 to 6 % where all cores were free; two gain nothing where one is a third slower.
 """
-
-
 PACK_BYTES = 6144
 """Distance of a sample's rows from the next one's, inputs and gradient together, from which on a piece of the inputs is
 copied to where its rows follow each other: 64 samples of both are on more pages than the core's first table holds then
-(784-1024-1024-1024-10 with 256 rows: 13.2 -> 12.8 ms; at 784-512, 5,248 bytes, it lost 2 %).
+(784-1024-1024-1024-10 with 256 rows: 13.2 -> 12.9 ms; at 784-512, 5,248 bytes, it lost 2 %).
 """
 
 
@@ -269,6 +267,7 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                         # Or for what the next tiles read, which another core has written (28-300-300-300-2: 1.02).
                         ask = d_at + width if c + width < columns else d + (s + depth) * ld + j
                         p, p_ld, p_rows = work, ld, -(steps * TILE_ROWS // rows + 1)
+                    # Called twice: inputs that the caller may only read are another type than scratch.
                     if packs:
                         gradient_block(
                             scratch, s_at, pack_ld, work, d_at, ld, steps, n, rows, to, start,

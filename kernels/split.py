@@ -98,7 +98,7 @@ def rows_or_columns(k, n, unit, in_panels, worker, n_workers):
 
     By rows, which follow each other: of columns, a core's prefetcher takes those that another core writes. In panels
     by columns, in units of `unit`. Or the other way where parts are far from equal with that one (28 × 300 with 1024
-    rows, by rows: 150 µs, by columns 100).
+    rows, two workers: by rows 155 µs, by columns 120).
     """
     tiles, units = (k + TILE_ROWS - 1) // TILE_ROWS, (n + unit - 1) // unit
     by_rows = (tiles + n_workers - 1) // n_workers * units

@@ -554,11 +554,8 @@ def _arrays_to_arrange(shape, dtype, random):
 
 
 def _arrange(args):
-    places, room, none = (
-        np.array([[args.at, args.k, args.n]]),
-        blank(args.k * args.n, args.params.dtype),
-        args.params[:0],
-    )
+    places, none = np.array([[args.at, args.k, args.n]]), args.params[:0]
+    room = blank(args.k * args.n, args.params.dtype)
     call(panels.rearrange, args, args.params, args.state, none, none, places, room, np.zeros(1, np.int64), True)
     return args.params, args.state
 
