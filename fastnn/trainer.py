@@ -17,7 +17,7 @@ from fastnn.kernels import gemm, jobs, losses, narrow, network, panels, sync, tr
 # Panels pay for batches so small that updates are a large part of a step (784-128-128-10, 128 rows: 387 -> 355 µs; at
 # 784-512 and 128 rows they gain nothing where cores share a cache, and 2.9 -> 2.5 ms where they do not), if workers'
 # shares are about equal; and for layers so wide that panels would be copied for each product.
-_PANEL_ROWS, _PANEL_SPARE, _PANEL_SPARE_ALONE, _PANEL_COLUMNS = 128, 1.1, 1.3, 512
+_PANEL_ROWS, _PANEL_SPARE, _PANEL_SPARE_ALONE = 128, 1.1, 1.3
 # Steps between two times that the layers' arrays have to be up to date, from which on rearranging is none to speak of.
 _PANEL_STEPS = 50
 
@@ -77,7 +77,7 @@ def in_panels(plan: Plan, n_workers: int, steps: int, itemsize: int) -> Array:
             and row[network.KIND] == network.DENSE
             and n > width
             and k > gemm.NARROW
-            and (small or n >= _PANEL_COLUMNS)
+            and (small or n >= panels.LEAST_COLUMNS)
             # Sums of penalties are taken in the order of rows.
             and factors[network.WEIGHT_L1] == factors[network.WEIGHT_L2] == 0.0
         )
@@ -100,10 +100,11 @@ def outputs_in_panels(plan: Plan, n_workers: int, itemsize: int, place: int) -> 
     (first, *more), width = plan.table, panels.panel_width(itemsize)
     work = plan.rows * first[network.N_IN] * first[network.N_OUT]
     if (
-        len(more) != 1
+        n_workers == 1
+        or len(more) != 1
         or first[network.PANELS] == 0
         or more[0][network.KIND] != network.DENSE
-        or not gemm.NARROW < more[0][network.N_OUT] <= width // gemm.TILE_VECTORS
+        or not gemm.NARROW < more[0][network.N_OUT] <= min(gemm.MOST_TURNED, width)
         or work >= n_workers * _PART_WORK
     ):
         return 0

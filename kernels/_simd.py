@@ -52,18 +52,25 @@ SHORT_ROWS = TILE_ROWS // 2 if VECTOR_BYTES == 64 else TILE_ROWS
 # Where two 512-bit multiply-adds begin in a cycle, tiles want their operands close by and close together; Zen 4 begins
 # one, and keeps the measures it was measured with.
 _HUNGRY = VECTOR_BYTES == 64 and not _host_name().startswith("znver4")
+_AVX2 = VECTOR_BYTES == 32
 # Steps of a gradient's sum that are taken at once for a whole block of tiles: then both operands are in the first-level
 # cache (68 -> 79 % of peak at 256 × 1024 × 1024, 83 -> 92 % at 128 × 784 × 512). Zen 5's second-level cache gives what
-# its tiles take: whole sums are 0 to 1 % faster there at 784-1024-1024-1024-10, and 5 % at 28-300-300-300-2.
-STEPS_AT_ONCE = 64 if _HUNGRY and not _host_name().startswith("znver5") else 1 << 40
+# its tiles take: whole sums are 0 to 1 % faster there at 784-1024-1024-1024-10, and 5 % at 28-300-300-300-2. Of the
+# smaller tiles of AVX2 the ends take longer: 128 steps (on Zen 3, with blocks of 16 × 8 panels, 1.20 times as fast as
+# whole sums with 8 × 4 at 1024 × 300 × 300, 1.08 at 256 × 1024 × 512; 64 steps with 16 × 4: 1.17 and 0.98).
+STEPS_AT_ONCE = 128 if _AVX2 else 64 if _HUNGRY and not _host_name().startswith("znver5") else 1 << 40
 # Tiles down a panel from which on it is copied to where its rows follow each other (784-512-512-10 with 128 rows: 2,500
 # -> 2,110 µs a step; 28-300-300-300-2 with 1024: 7,540 -> 7,060).
-COPY_TILES = 16 if _HUNGRY else 1 << 40
+COPY_TILES = 16 if _HUNGRY or _AVX2 else 1 << 40
 # Tiles down a block of gradient: all of them read the block's columns of the other operand, while these are close by
-# (8 -> 16: 89 -> 92 % of peak at 128 × 784 × 512).
-BLOCK_TILES = 16 if _HUNGRY else 8
-# Level of the cache into which a tile prefetches what is to be read (28-300-300-300-2: the first gives 1.01 there).
-_READ_LEVEL = 1 if STEPS_AT_ONCE == 64 else 2
+# (8 -> 16: 89 -> 92 % of peak at 128 × 784 × 512). And panels across it: all of them read the block's rows.
+BLOCK_TILES = 16 if _HUNGRY or _AVX2 else 8
+BLOCK_PANELS = 8 if _AVX2 else 4
+# Whether tiles of a gradient ask for what the next ones read, where they have nothing else to ask for, in the
+# first-level cache (28-300-300-300-2: 1.02, of which the level is 1.01). Zen 3 fetches it in time, and has no room for
+# more instructions where it shares a core (0.97).
+ASKS_AHEAD = STEPS_AT_ONCE == 64
+_READ_LEVEL = 1 if ASKS_AHEAD else 2
 _ESTIMATES = VECTOR_BYTES == 64
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
@@ -139,9 +146,12 @@ def _some_lanes(builder, count, lanes):
     """Mask whose first `count` lanes are set, 1 to `lanes`, for use in loops.
 
     LLVM moves a comparison to where it is used, and would make it again in every step: on AVX-512 a tile of 36 columns
-    took 6 to 7 % longer.
+    took 6 to 7 % longer, on AVX2 one of 10 columns 25 %.
     """
-    if VECTOR_BYTES != 64:
+    if _AVX2:
+        bits = ir.VectorType(ir.IntType(VECTOR_BYTES * 8 // lanes), lanes)
+        return _opaque(builder, builder.sext(_tail_mask(builder, count, lanes), bits))
+    if VECTOR_BYTES == 16:
         return _tail_mask(builder, count, lanes)
     i64 = ir.IntType(64)
     bits = builder.lshr(ir.Constant(i64, -1), builder.sub(ir.Constant(i64, 64), count))
@@ -165,7 +175,19 @@ def _call(builder, name, returns, *arguments):
     return builder.call(fn, arguments)
 
 
+def _opaque(builder, value):
+    """Return a value that LLVM cannot see through."""
+    kind = ir.FunctionType(value.type, [value.type])
+    constraint = "=x,0" if isinstance(value.type, ir.VectorType) else "=r,0"
+    return builder.asm(kind, "", constraint, [value], False)
+
+
 def _masked_load(builder, pointer, vty, mask):
+    if mask.type.element.width > 1:
+        # AVX2's own instruction: the mask is a register like any other, and need not be made anew (see `_some_lanes`).
+        pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        name = f"llvm.x86.avx.maskload.{'ps' if vty.count == 8 else 'pd'}.256"
+        return builder.call(_declare(builder, name, vty, [pointer.type, mask.type]), [pointer, mask])
     # The intrinsic's pointer is opaque; alignment travels as an argument attribute, one element's size.
     name = f"llvm.masked.load.{_suffix(vty)}.p0"
     pointer = _vector_pointer(builder, pointer, vty)
@@ -181,6 +203,64 @@ def _masked_store(builder, value, pointer, mask):
     align = ir.Constant(ir.IntType(32), _bytes(vty.element))
     fn = _declare(builder, name, ir.VoidType(), [vty, pointer.type, ir.IntType(32), mask.type])
     builder.call(fn, [value, pointer, align, mask])
+
+
+def _load_some(builder, pointer, vty, count):
+    """Load the first `count` lanes, zero in the others.
+
+    Only AVX-512 has masks that cost nothing: elsewhere a whole register goes without.
+    """
+    if VECTOR_BYTES == 64:
+        return _masked_load(builder, pointer, vty, _tail_mask(builder, count, vty.count))
+    whole = builder.icmp_signed(">=", count, ir.Constant(count.type, vty.count))
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            all_lanes, after_all = _load(builder, pointer, vty), builder.block
+        with otherwise:
+            some_lanes = _masked_load(builder, pointer, vty, _tail_mask(builder, count, vty.count))
+            after_some = builder.block
+    value = builder.phi(vty)
+    value.add_incoming(all_lanes, after_all)
+    value.add_incoming(some_lanes, after_some)
+    return value
+
+
+def _store_some(builder, value, pointer, count):
+    """Store the first `count` lanes; see `_load_some`.
+
+    Fewer than all go by halves, quarters and so on (Zen 3 takes 17 cycles for a store with a mask, and 4 to 7 so).
+    """
+    if VECTOR_BYTES == 64:
+        _masked_store(builder, value, pointer, _tail_mask(builder, count, value.type.count))
+        return
+    whole = builder.icmp_signed(">=", count, ir.Constant(count.type, value.type.count))
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            _store(builder, value, pointer)
+        with otherwise:
+            none = ir.Constant(count.type, 0)
+            left = builder.select(builder.icmp_signed(">", count, none), count, none)
+            size = value.type.count // 2
+            while size > 0:
+                wanted = builder.icmp_signed("!=", builder.and_(left, ir.Constant(left.type, size)), none)
+                value, pointer = _store_if(builder, wanted, size, value, pointer)
+                size //= 2
+
+
+def _store_if(builder, wanted, size, value, pointer):
+    """Store `size` lanes if `wanted`; return the register, and the pointer, with what comes next in front."""
+    before, lanes_ = builder.block, value.type.count
+    with builder.if_then(wanted):
+        _store(builder, _shuffle(builder, value, value, list(range(size))), pointer)
+        moved = _shuffle(builder, value, value, [(i + size) % lanes_ for i in range(lanes_)])
+        behind, inside = builder.gep(pointer, [ir.Constant(ir.IntType(64), size)]), builder.block
+    results = []
+    for now, then in ((value, moved), (pointer, behind)):
+        phi = builder.phi(now.type)
+        phi.add_incoming(now, before)
+        phi.add_incoming(then, inside)
+        results.append(phi)
+    return results
 
 
 def _bytes(element):
@@ -253,8 +333,7 @@ def load_n(typingctx, array, offset, count):
 
     def codegen(context, builder, sig, args):
         pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
-        mask = _tail_mask(builder, args[2], vec.lanes)
-        return _masked_load(builder, pointer, context.get_value_type(vec), mask)
+        return _load_some(builder, pointer, context.get_value_type(vec), args[2])
 
     return vec(array, types.intp, types.intp), codegen
 
@@ -276,8 +355,7 @@ def store_n(typingctx, array, offset, vector, count):
 
     def codegen(context, builder, sig, args):
         pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
-        mask = _tail_mask(builder, args[3], vector.lanes)
-        _masked_store(builder, args[2], pointer, mask)
+        _store_some(builder, args[2], pointer, args[3])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector, types.intp), codegen
@@ -292,8 +370,7 @@ def store_n_as(typingctx, array, offset, vector, count):
         value = args[2]
         if dtype != vector.dtype:
             value = builder.fptrunc(value, ir.VectorType(_element(dtype), vector.lanes))
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
-        _masked_store(builder, value, pointer, _tail_mask(builder, args[3], vector.lanes))
+        _store_some(builder, value, _pointer(context, builder, sig.args[0], args[0], args[1]), args[3])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector, types.intp), codegen
@@ -658,6 +735,60 @@ max_lanes = _reduction(
 )
 
 
+def _shuffle(builder, a, b, order):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
+
+
+def _transposed(builder, lines):
+    """Transpose as many registers as they have lanes.
+
+    A perfect shuffle of row i with row i + n/2, log2(n) times over, is a transposition.
+    """
+    n, step = len(lines), 1
+    half = n // 2
+    low = [i // 2 + (i % 2) * n for i in range(n)]
+    high = [half + i for i in low]
+    while step < n:
+        pairs = [(lines[i], lines[i + half]) for i in range(half)]
+        lines, step = [_shuffle(builder, *pair, order) for pair in pairs for order in (low, high)], step * 2
+    return lines
+
+
+def _transposed_by_quarters(builder, lines):
+    """Transpose as `_transposed` does: first within quarters of 128 bits, then the quarters as wholes.
+
+    Each step is one cheap instruction on AVX2, where a perfect shuffle takes two.
+    """
+    n, unit = len(lines), 1
+    quarter = min(n, 16 // _bytes(lines[0].type.element))
+    while unit < quarter:
+        # Units of both, alternately: the first halves of the quarters, then the second ones.
+        low = [
+            at + half * n + i
+            for at in range(0, n, quarter) for i0 in range(0, quarter // 2, unit)
+            for half in range(2) for i in range(i0, i0 + unit)
+        ]  # fmt: skip
+        high = [i + quarter // 2 for i in low]
+        turned = list(lines)
+        for block in range(0, n, 2 * unit):
+            for i in range(block, block + unit):
+                pair, place = (lines[i], lines[unit + i]), 2 * i - block
+                turned[place], turned[place + 1] = (_shuffle(builder, *pair, which) for which in (low, high))
+        lines, unit = turned, 2 * unit
+    distance = quarter
+    while distance < n:
+        # The even quarters of both, then the odd ones.
+        even = [half * n + at + i for half in range(2) for at in range(0, n, 2 * quarter) for i in range(quarter)]
+        odd = [i + quarter for i in even]
+        turned = list(lines)
+        for block in range(0, n, 2 * distance):
+            for i in range(block, block + distance):
+                pair = lines[i], lines[distance + i]
+                turned[i], turned[distance + i] = (_shuffle(builder, *pair, which) for which in (even, odd))
+        lines, distance = turned, 2 * distance
+    return lines
+
+
 @intrinsic
 def transpose(typingctx, source, at, stride, rows, columns, target, target_at, target_stride):
     """Transpose a block of at most lanes × lanes: `target[j, i] = source[i, j]`.
@@ -669,7 +800,7 @@ def transpose(typingctx, source, at, stride, rows, columns, target, target_at, t
 
     def emit(context, builder, sig, args, whole):
         n, vty = vec.lanes, context.get_value_type(vec)
-        i64, i32 = ir.IntType(64), ir.IntType(32)
+        i64 = ir.IntType(64)
         pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
         row_count, column_count = args[3], args[4]
         across, none = _tail_mask(builder, column_count, n), ir.Constant(ir.VectorType(ir.IntType(1), n), None)
@@ -681,20 +812,8 @@ def transpose(typingctx, source, at, stride, rows, columns, target, target_at, t
                 inside = builder.icmp_signed("<", ir.Constant(i64, i), row_count)
                 lines.append(_masked_load(builder, pointer, vty, builder.select(inside, across, none)))
             pointer = builder.gep(pointer, [args[2]])
-        half = n // 2
-        index = ir.VectorType(i32, n)
-        # A perfect shuffle of row i with row i + n/2, log2(n) times over, is a transposition.
-        low = ir.Constant(index, [i // 2 + (i % 2) * n for i in range(n)])
-        high = ir.Constant(index, [half + i // 2 + (i % 2) * n for i in range(n)])
-        step = 1
-        while step < n:
-            shuffled = []
-            for i in range(half):
-                shuffled.append(builder.shuffle_vector(lines[i], lines[i + half], low))
-                shuffled.append(builder.shuffle_vector(lines[i], lines[i + half], high))
-            lines, step = shuffled, step * 2
+        lines = _transposed_by_quarters(builder, lines) if _AVX2 else _transposed(builder, lines)
         pointer = _pointer(context, builder, sig.args[5], args[5], args[6])
-        down = _tail_mask(builder, row_count, n)
         out = builder.append_basic_block("turned")
         for j, line in enumerate(lines):
             if whole:
@@ -703,7 +822,7 @@ def transpose(typingctx, source, at, stride, rows, columns, target, target_at, t
                 more = builder.append_basic_block(f"column{j}")
                 builder.cbranch(builder.icmp_signed("<", ir.Constant(i64, j), column_count), more, out)
                 builder.position_at_end(more)
-                _masked_store(builder, line, pointer, down)
+                _store_some(builder, line, pointer, row_count)
             pointer = builder.gep(pointer, [args[7]])
         builder.branch(out)
         builder.position_at_end(out)
@@ -734,9 +853,10 @@ def _relu(builder, value, zero):
     return builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
 
 
-def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=None, chosen=None):
+def _tile_body(builder, vty, rows, vectors, masks, rest, a, b, c, start, finish, ask=None, chosen=None):
     """Emit one tile: `rows` × `vectors` accumulators held in registers over the whole reduction.
 
+    `masks` has None for each whole register of columns, and a mask for one of `rest` lanes, which is the last.
     `a` is (pointer, row stride, step stride, steps), `b` (pointer, step stride), `c` (pointer, row stride),
     `start` (how, vector pointer), `finish` (how, pointer to the array whose sign decides). `ask`, if there is one,
     is (pointers, row stride, lines): what is prefetched meanwhile. `chosen`, if given, is (whether only some
@@ -758,6 +878,11 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=N
         return builder.gep(pointer, [builder.mul(stride, ir.Constant(i64, r))])
 
     cells = [[cgutils.alloca_once(builder, vty) for _ in range(vectors)] for _ in range(rows)]
+    offsets = [builder.mul(a[1], ir.Constant(i64, r)) for r in range(rows)]
+    if _AVX2:
+        # Left to itself, LLVM steps a pointer from row to row: 28 instructions a step of the tile instead of 24, which
+        # are 12 % of its time where another thread shares the core.
+        offsets = [_opaque(builder, offset) for offset in offsets]
     asked = _asker(builder, vty, vectors, a[3], *ask) if ask else None
     starts = [builder.append_basic_block(f"start{i}") for i in range(3)]
     loop, body, done = (builder.append_basic_block(n) for n in ("reduce", "step", "reduced"))
@@ -776,7 +901,7 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=N
     def step(pa, pb):
         line = [read(pb, v) for v in range(vectors)]
         for r in range(rows):
-            factor = _splat(builder, builder.load(row(pa, a[1], r)), vty.count)
+            factor = _splat(builder, builder.load(builder.gep(pa, [offsets[r]]) if r else pa), vty.count)
             for v in range(vectors):
                 total = _call(builder, "llvm.fma", vty, factor, line[v], builder.load(cells[r][v]))
                 builder.store(total, cells[r][v])
@@ -817,8 +942,10 @@ def _tile_body(builder, vty, rows, vectors, masks, a, b, c, start, finish, ask=N
                 pointer = column(target, v)
                 if masks[v] is None:
                     _store(builder, value, pointer)
-                else:
+                elif VECTOR_BYTES == 64:
                     _masked_store(builder, value, pointer, masks[v])
+                else:
+                    _store_some(builder, value, pointer, rest)
         builder.branch(out)
     builder.position_at_end(out)
 
@@ -847,6 +974,9 @@ def _every_step(builder, a, b, asked, step, body, done):
     step(*now[1:])
     end = builder.block
     next_ = [builder.add(now[0], one), builder.gep(now[1], [a[2]]), builder.gep(now[2], [b[1]])]
+    if _AVX2:
+        # Or a second set of the rows' offsets, on the stack, is made for a second step.
+        next_[1] = _opaque(builder, next_[1])
     for phi, value, first in zip(now, next_, starts, strict=False):
         phi.add_incoming(first, begin)
         phi.add_incoming(value, end)
@@ -1055,12 +1185,12 @@ def tile(
                 switch.add_case(ir.Constant(i64, r * (TILE_VECTORS + 2) + v), block)
                 builder.position_at_end(block)
                 vectors = min(v, TILE_VECTORS)
-                masks = [None] * vectors
+                masks, rest = [None] * vectors, None
                 if v <= TILE_VECTORS:
                     rest = builder.sub(columns_, ir.Constant(i64, (vectors - 1) * vec.lanes))
                     masks[-1] = _some_lanes(builder, rest, vec.lanes)
                 _tile_body(
-                    builder, vty, r, vectors, masks, (at[0], args[2], args[3], args[10]), (at[1], args[6]),
+                    builder, vty, r, vectors, masks, rest, (at[0], args[2], args[3], args[10]), (at[1], args[6]),
                     (at[2], args[9]), (args[13], begin), (args[16], signs),
                     (asked, args[23], args[24]) if r in (SHORT_ROWS, TILE_ROWS) and v > TILE_VECTORS else None,
                     chosen if r in (SHORT_ROWS, TILE_ROWS) else None,
@@ -1249,11 +1379,10 @@ def narrow_backward(
         next_sample()
         for v in range(wide):
             left = builder.sub(hidden, builder.add(h, ir.Constant(i64, v * n)))
-            mask = _tail_mask(builder, left, n)
             targets = [at(dw1, times(hidden, k), h, v * n) for k in range(n_in)] + [at(db1, h, v * n)]
             targets += [at(dw2t, times(w2t_row, c), h, v * n) for c in range(n_out)]
             for row, target in zip(cells, targets, strict=True):
-                _masked_store(builder, builder.load(row[v]), target, mask)
+                _store_some(builder, builder.load(row[v]), target, left)
         for c, cell in enumerate(outer):
             builder.store(builder.load(cell), at(db2, c))
         next_units()

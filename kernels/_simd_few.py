@@ -13,7 +13,6 @@ from numba.extending import intrinsic
 from ._simd import (
     _REGISTERS,
     NARROW,
-    _bytes,
     _call,
     _like,
     _load,
@@ -24,6 +23,7 @@ from ._simd import (
     _splat,
     _store,
     _tail_mask,
+    _transposed_by_quarters,
 )
 
 _I64 = ir.IntType(64)
@@ -89,47 +89,6 @@ class _Emitter:
             with otherwise:
                 emit(j, [_tail_mask(builder, builder.sub(left, _number(v * self.n)), self.n) for v in range(wide)])
         close()
-
-    def transposed(self, lines):
-        """Return the columns of a square block of registers.
-
-        First within quarters of 128 bits, then the quarters as wholes: each step is one cheap instruction on x86.
-        """
-        n, index = self.n, ir.VectorType(ir.IntType(32), self.n)
-        quarter = min(n, 16 // _bytes(self.vty.element))
-
-        def pairs(first, second, low, high):
-            return [self.builder.shuffle_vector(first, second, ir.Constant(index, which)) for which in (low, high)]
-
-        unit = 1
-        while unit < quarter:
-            # Units of both, alternately: the first halves of the quarters, then the second ones.
-            low = [
-                at + half * n + i
-                for at in range(0, n, quarter) for i0 in range(0, quarter // 2, unit)
-                for half in range(2) for i in range(i0, i0 + unit)
-            ]  # fmt: skip
-            high = [i + quarter // 2 for i in low]
-            turned = list(lines)
-            for block in range(0, n, 2 * unit):
-                for i in range(unit):
-                    turned[block + 2 * i], turned[block + 2 * i + 1] = pairs(
-                        lines[block + i], lines[block + unit + i], low, high
-                    )
-            lines, unit = turned, 2 * unit
-        distance = quarter
-        while distance < n:
-            # The even quarters of both, then the odd ones.
-            even = [half * n + at + i for half in range(2) for at in range(0, n, 2 * quarter) for i in range(quarter)]
-            odd = [i + quarter for i in even]
-            turned = list(lines)
-            for block in range(0, n, 2 * distance):
-                for i in range(distance):
-                    turned[block + i], turned[block + distance + i] = pairs(
-                        lines[block + i], lines[block + distance + i], even, odd
-                    )
-            lines, distance = turned, 2 * distance
-        return lines
 
     def merged(self, vectors, places):
         """Return the register whose lane e is lane `places[e][1]` of the vector number `places[e][0]`."""
@@ -318,7 +277,7 @@ def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
                     here = builder.add(s, _number(block * step + r))
                     further = builder.icmp_signed("<", here, last)
                     pointer = e.at(pointer, builder.select(further, k, _number(0)))
-                turned.append(e.transposed(lines))
+                turned.append(_transposed_by_quarters(e.builder, lines))
             return turned
 
         whole = builder.mul(builder.sdiv(k, _number(step)), _number(step))

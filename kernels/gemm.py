@@ -44,6 +44,7 @@ from .row import ROW_VECTORS, one_row
 from .split import column, panel_parts, parts
 
 LINEAR, RELU, SIGMOID, TANH = 0, 1, 2, 3
+MOST_TURNED = 16
 _PAD = 16
 _COPY_AHEAD = 32
 """Rows that a panel's copy asks for ahead of the one that it copies (16 and 64 do as well)."""
@@ -229,7 +230,8 @@ def forward_panels(
     """
     width = TILE_VECTORS * lanes(y)
     finish = _RELU if activation == RELU else KEEP
-    t0, t1, p0, p1 = panel_parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + width - 1) // width, worker, n_workers)
+    tiles, panels = (m + TILE_ROWS - 1) // TILE_ROWS, (n + width - 1) // width
+    t0, t1, p0, p1 = panel_parts(tiles, panels, apart != 0, worker, n_workers)
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
     for j in range(p0 * width, min(n, p1 * width), width):
         columns = min(width, n - j)
@@ -249,7 +251,7 @@ def forward_part(
 ):  # fmt: skip
     """Compute a worker's part of `y = act(x @ w + b)`; rows of `x` and `y` are `x_ld` and `y_ld` apart.
 
-    `apart`, if not 0, says how far apart the panels of `x` lie, for `n` above NARROW and up to one register.
+    `apart`, if not 0, says how far apart the panels of `x` lie, for `n` above NARROW that `few_columns` holds for.
     """
     step = lanes(y)
     width = TILE_VECTORS * step
@@ -316,7 +318,7 @@ def inputs_part(
     tiles = (m + TILE_ROWS - 1) // TILE_ROWS
     t0, t1, v0, v1, _ = parts(tiles, (k + unit - 1) // unit, 2, worker, n_workers)
     if by_panels != 0:
-        t0, t1, p0, p1 = panel_parts(tiles, (k + width - 1) // width, worker, n_workers)
+        t0, t1, p0, p1 = panel_parts(tiles, (k + width - 1) // width, apart != 0, worker, n_workers)
         v0, v1 = p0 * TILE_VECTORS, p1 * TILE_VECTORS
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
     if r1 <= r0:
@@ -376,6 +378,12 @@ def column_sums(dz, dz_at, ld, m, first, last, db, db_at):
 
 
 @kernel
+def few_columns(like, n):
+    """Tell whether a layer has so few outputs that `gradient_block` computes their gradient turned."""
+    return n <= min(MOST_TURNED, TILE_VECTORS * lanes(like))
+
+
+@kernel
 def gradient_block(
     x, x_at, x_ld, dz, dz_at, dz_ld, m, n, rows, columns, start, out, at, ld, words, words_at, per_tile, scratch, s_at,
     p, p_at, p_ld, p_rows, s1, s2,
@@ -386,12 +394,12 @@ def gradient_block(
     `p`, and of what is not empty of `s1` and `s2`, at `p_at + i * p_ld + j` are prefetched, to be written; or, where
     the number is negative, so many that follow each other, of `p` alone and to be read.
 
-    A layer of few outputs (`n` within one register) is computed turned, with the vectors along its inputs, and
-    turned back: 35 cycles a sample instead of 68 at 100 × 10.
+    A layer of few outputs is computed turned, with the vectors along its inputs, and turned back: 35 cycles a sample
+    instead of 68 at 100 × 10.
     """
     step = lanes(out)
     width = TILE_VECTORS * step
-    if n > step or rows < step:
+    if not few_columns(out, n) or rows < step:
         height = TILE_ROWS if per_tile == 0 else SHORT_ROWS
         lines = width * itemsize(out) // 64 * min(height, p_rows)
         ask_step = (height if p_rows >= 0 else -p_rows) * p_ld
@@ -437,7 +445,7 @@ def weights_part(x, x_at, x_ld, dz, dz_at, dz_ld, dw, dw_at, db, db_at, m, k, n,
     for j in range(first, last, width):
         columns = min(width, last - j)
         if r1 > r0:
-            if packs and n > step:
+            if packs and not few_columns(dw, n):
                 copy_panel(dz, dz_at + j, dz_ld, m, columns, scratch, s_at)
                 panel(
                     x, x_at + r0, 1, x_ld, scratch, s_at, width, dw, dw_at + r0 * n + j, n, r1 - r0, m, columns,

@@ -6,6 +6,8 @@ the plan names. No code is compiled for an architecture.
 
 from ._compile import kernel
 from ._simd import (
+    ASKS_AHEAD,
+    BLOCK_PANELS,
     BLOCK_TILES,
     FROM_OUTPUT,
     SHORT_ROWS,
@@ -20,7 +22,7 @@ from ._simd import (
 )
 from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
 from .dropout import dropout_part
-from .gemm import LINEAR, column_sums, forward_panels, forward_part, gradient_block, inputs_part
+from .gemm import LINEAR, column_sums, few_columns, forward_panels, forward_part, gradient_block, inputs_part
 from .optim import update_block
 from .panels import panel_width
 from .penalties import add_gradient_block, block_value
@@ -44,8 +46,8 @@ WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
 ROWS_AHEAD = 2
 """Rows that a gathered batch asks for ahead of the one that it copies: 128 rows of 784 in 25 µs instead of 62."""
-BLOCK_ROWS, BLOCK_PANELS = BLOCK_TILES * TILE_ROWS, 4
-"""Rows and panels of weights whose gradient is held in scratch before the update consumes it.
+BLOCK_ROWS = BLOCK_TILES * TILE_ROWS
+"""Rows of weights whose gradient is held in scratch, BLOCK_PANELS of them, before the update consumes it.
 
 One panel at a time, whose rows are short runs far apart, is not what prefetchers look for: an update of Adam's took 22
 to 46 cycles a register, and takes 14 to 38.
@@ -120,7 +122,7 @@ def keeps_columns(plan, o, m, n_workers, each, before, params):
     if each != 1 or before != 1 or plan[o - 1, PANELS] == 0 or plan[o, PANELS] != 0 or plan[o, KIND] != DENSE:
         return False
     width, tiles = TILE_VECTORS * lanes(params), (m + TILE_ROWS - 1) // TILE_ROWS
-    t0, t1, _, _ = panel_parts(tiles, (plan[o, N_IN] + width - 1) // width, 0, n_workers)
+    t0, t1, _, _ = panel_parts(tiles, (plan[o, N_IN] + width - 1) // width, plan[o - 1, APART] != 0, 0, n_workers)
     _, _, r0, r1 = rows_or_columns(plan[o - 1, N_IN], plan[o, N_IN], width, True, 0, n_workers)
     return t1 - t0 == tiles and r1 - r0 == plan[o - 1, N_IN]
 
@@ -226,12 +228,14 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     step = lanes(params)
     width = TILE_VECTORS * step
     in_panels = plan[o, PANELS] != 0
-    first, last, r0, r1 = rows_or_columns(k, n, width if in_panels else step, in_panels, worker, n_workers)
+    turned = few_columns(params, n)
+    # Few columns are taken all at once.
+    unit = width if in_panels else n if turned else step
+    first, last, r0, r1 = rows_or_columns(k, n, unit, in_panels, worker, n_workers)
     if o > 0 and plan[o - 1, PANELS] != 0 and not in_panels:
         # The inputs that are this worker's own: it has written them, and goes back through them.
         first, last, r0, r1 = 0, n, share(k, worker, n_workers, width), share(k, worker + 1, n_workers, width)
     apart, x_apart = plan[o, APART], plan[o - 1, APART] if o > 0 else 0
-    turned = n <= step
     # Blocks of about the same height: a lone tile in the last one would load all operands for itself.
     blocks = max(1, (r1 - r0 + BLOCK_ROWS - 1) // BLOCK_ROWS) * TILE_ROWS
     height = width if turned else max(1, (r1 - r0 + blocks - 1) // blocks) * TILE_ROWS
@@ -263,7 +267,7 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                     to, d_at = min(width, columns - c), d + s * ld + column(j + c, width, apart)
                     row_ld, ask = (to, w_at + (j + c) * k + r * to) if in_panels else (n, at + c)
                     p, ask, p_ld, p_rows = params, ask + a0 * row_ld, row_ld, a1 - a0
-                    if p_rows == 0 and apart == 0:
+                    if ASKS_AHEAD and p_rows == 0 and apart == 0:
                         # Or for what the next tiles read, which another core has written (28-300-300-300-2: 1.02).
                         ask = d_at + width if c + width < columns else d + (s + depth) * ld + j
                         p, p_ld, p_rows = work, ld, -(steps * TILE_ROWS // rows + 1)

@@ -75,11 +75,14 @@ def column(j, width, apart):
 
 
 @kernel
-def panel_parts(row_tiles, panels, worker, n_workers):
+def panel_parts(row_tiles, panels, by_columns, worker, n_workers):
     """Return (first tile, last tile, first panel, last panel): as `parts`, of whole panels.
 
-    Where columns alone are cut, worker `w` has the panels of `share(panels, w, n_workers, 1)`.
+    Where columns alone are cut, worker `w` has the panels of `share(panels, w, n_workers, 1)`. `by_columns` asks for
+    that, if there is a panel for each.
     """
+    if by_columns and panels >= n_workers:
+        return 0, row_tiles, panels * worker // n_workers, panels * (worker + 1) // n_workers
     best, groups = -1, 1
     for columns in range(1, n_workers + 1):
         if n_workers % columns == 0:

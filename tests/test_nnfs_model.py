@@ -110,11 +110,14 @@ def test_weights_in_panels_change_no_bit(optimizer, dtype, monkeypatch):
     monkeypatch.setattr(_compiled, "in_panels", spy)
     monkeypatch.setattr(_compiled.threads, "workers", lambda *arguments, **more: 2)
     monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
+    # Where vectors are narrow, panels would pay for so many columns without that.
+    monkeypatch.setattr(trainer.panels, "LEAST_COLUMNS", 512)
     random = np.random.default_rng(3)
     X, y = random.normal(size=(50, 20)).astype(dtype), random.integers(0, 5, 50)
     ways = []
     for spare in (2.0, 0.0):
-        monkeypatch.setattr(trainer, "_PANEL_SPARE", spare)
+        for name in ("_PANEL_SPARE", "_PANEL_SPARE_ALONE"):
+            monkeypatch.setattr(trainer, name, spare)
         np.random.seed(4)
         model = book.Model()
         model.add(book.Layer_Dense(20, 130))
