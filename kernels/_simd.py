@@ -943,6 +943,7 @@ def _tile_body(builder, vty, rows, vectors, masks, rest, a, b, c, start, finish,
                 if masks[v] is None:
                     _store(builder, value, pointer)
                 elif VECTOR_BYTES == 64:
+                    # The mask is there already.
                     _masked_store(builder, value, pointer, masks[v])
                 else:
                     _store_some(builder, value, pointer, rest)

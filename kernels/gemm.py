@@ -45,6 +45,7 @@ from .split import column, panel_parts, parts
 
 LINEAR, RELU, SIGMOID, TANH = 0, 1, 2, 3
 MOST_TURNED = 16
+"""Most outputs of a layer whose gradient is computed turned (100 × 10, 200 rows, registers of eight: 17 -> 13 µs)."""
 _PAD = 16
 _COPY_AHEAD = 32
 """Rows that a panel's copy asks for ahead of the one that it copies (16 and 64 do as well)."""

@@ -34,7 +34,7 @@ Lanes along ten classes would be two registers, the second of them mostly idle, 
 
 def scratch_size(n, n_workers=1):
     """Return the length of the scratch array (elements of T) for `n` outputs and `n_workers` workers."""
-    return n_workers * 16 * 16
+    return n_workers * FEW_CLASSES * 16
 
 
 @kernel

@@ -17,8 +17,9 @@ from .split import share
 LEAST_COLUMNS = 128 if VECTOR_BYTES == 32 else 512
 """Columns of a layer from which on its panels would be copied for each product.
 
-Of narrow panels, lines far apart in memory are read (28-300-300-300-2 on Zen 3: forward products 1.03 times as fast as
-from copies, 1.2 times as from rows; on AVX-512 panels gain nothing there).
+A row of AVX2's panels is one line of memory, and in weights that lie in rows the next one is far away: products of
+28-300-300-300-2 on Zen 3 are 1.2 times as fast from panels, 1.03 times as fast as from copies. On AVX-512, whose panels
+are four lines wide, they gain nothing there.
 """
 
 

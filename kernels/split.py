@@ -82,7 +82,7 @@ def panel_parts(row_tiles, panels, by_columns, worker, n_workers):
     that, if there is a panel for each.
     """
     if by_columns and panels >= n_workers:
-        return 0, row_tiles, panels * worker // n_workers, panels * (worker + 1) // n_workers
+        return 0, row_tiles, share(panels, worker, n_workers, 1), share(panels, worker + 1, n_workers, 1)
     best, groups = -1, 1
     for columns in range(1, n_workers + 1):
         if n_workers % columns == 0:

@@ -251,7 +251,7 @@ def test_no_kernel_leaves_its_arrays(end, n_workers, what):
         "networks": {"run_chunk", "predict", "evaluate", "layer_forward"},
     }[what]  # fmt: skip
     assert names >= wanted
-    # Of this one there is no serial build.
+    # The library calls the parallel build of this one for a single worker too.
     lines = [line for line in lines if not line.startswith("rearrange ")]
     assert any("(parallel)" in line for line in lines) == (n_workers > 1)
 

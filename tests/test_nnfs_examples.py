@@ -43,8 +43,9 @@ def test_example(name, run, tmp_path):
 
 def test_examples_learn(run):
     space, out = run("adam", "--epochs", 1001)
-    # By rounding alone it may end higher or lower: the same loop in NumPy, begun 1e-7 apart, at 0.61 to 0.94.
-    assert space["accuracy"] > 0.55 and re.search(
+    # By rounding, the last epoch alone may be a bad one: the same loop in NumPy, begun 1e-7 apart, ends at 0.61 to
+    # 0.94, with medians of 0.90 to 0.93.
+    assert np.median(space["history"]["accuracy"][-100:]) > 0.8 and re.search(
         r"^epoch: 1000, acc: 0\.\d{3}, loss: 0\.\d{3}, lr: 0\.04997", out, re.M
     )
     space, _ = run("regression_sine", "--epochs", 600)
