@@ -17,7 +17,7 @@ from fastnn.arrays import Array
 from fastnn.callbacks import Callback
 from fastnn.datasets import spiral_data
 from fastnn.initializers import Normal
-from fastnn.kernels import _compile, order, panels
+from fastnn.kernels import _builds, order, panels
 from fastnn.layers import Dense, Dropout
 from fastnn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from fastnn.many import fit_many
@@ -65,12 +65,12 @@ def warmup(dtypes: Sequence[str] = DTYPES, parallel: bool = True) -> list[str]:
     for dtype in wanted:
         if dtype.name not in DTYPES:
             raise ValueError(f"dtypes must be 'float32', 'float64' or both, got {dtype.name!r}")
-    before = len(_compile.compiled)
+    before = len(_builds.compiled)
     for dtype in wanted:
         _run_all(dtype, 1)
         if parallel and numba.config.NUMBA_NUM_THREADS > 1:
             _run_all(dtype, 2)
-    return list(_compile.compiled[before:])
+    return list(_builds.compiled[before:])
 
 
 class _EachStep(Callback):

@@ -19,14 +19,14 @@ from tqdm.auto import tqdm
 
 import fastnn
 from fastnn import _numpy_loop as plain
-from fastnn import datasets
+from fastnn import datasets, trainer
 from fastnn._order import new_order
 from fastnn._warmup import DTYPES, compile_in_processes
 from fastnn.activations import ReLU
 from fastnn.arrays import Array
 from fastnn.callbacks import Callback
 from fastnn.initializers import Normal
-from fastnn.kernels import _compile, _simd
+from fastnn.kernels import _builds, _simd
 from fastnn.layers import Dense
 from fastnn.losses import SoftmaxCrossEntropy
 from fastnn.model import Sequential
@@ -248,17 +248,17 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _prepare(example: Example, threads: int | None) -> None:
     """Compile, or load, what the demo calls, and say how long that took."""
-    began, before = time.perf_counter(), len(_compile.compiled)
+    began, before = time.perf_counter(), len(_builds.compiled)
     throwaway, batch = example.model(), example.batch
-    # The number of rows decides between one worker and several: a step of the same size takes the same build.
+    # Steps of the same size, and enough of them, take the same builds.
     throwaway.fit(
-        example.X[:batch], example.y[:batch], optimizer=example.make_optimizer(), epochs=1, batch_size=batch,
-        shuffle=False, progress=False, n_threads=threads,
+        example.X[:batch], example.y[:batch], optimizer=example.make_optimizer(), epochs=trainer.PANEL_STEPS,
+        batch_size=batch, shuffle=False, progress=False, n_threads=threads,
     )  # fmt: skip
     if example.X_test is not None:
         throwaway.evaluate(example.X_test, example.y_test, n_threads=threads)
     new_order(example.X, batch, throwaway.operations(), example.steps_per_epoch > 1, threads)  # has its own kernel
-    took, built, root = time.perf_counter() - began, len(_compile.compiled) - before, _compile.cache_root()
+    took, built, root = time.perf_counter() - began, len(_builds.compiled) - before, _builds.cache_root()
     done = f"compiled {built} functions in {took:.1f} s, kept in {root} for next time"
     print(done if built else f"loaded compiled functions from {root} in {took:.2f} s")
 
@@ -328,7 +328,7 @@ def _train(example: Example, threads: int | None) -> tuple[Sequential, float, li
 
 def _info(options: argparse.Namespace) -> None:
     width = _simd.VECTOR_BYTES
-    folder = _compile.cache_root()
+    folder = _builds.cache_root()
     current, others = _cache_contents(folder)
     rows = [
         ("processor", f"{_processor()}, {os.cpu_count()} cores"),
@@ -373,7 +373,7 @@ def _threading_layer() -> str:
 
 def _cache_contents(folder: Path) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return (files, bytes) that this version uses, and the same of all other versions."""
-    mine = folder / _compile.digest()[:32]
+    mine = folder / _builds.digest()[:32]
     counts = {True: [0, 0], False: [0, 0]}
     for path in folder.glob("*/*.bin"):
         try:
@@ -397,4 +397,4 @@ def _warmup(options: argparse.Namespace) -> None:
         subjects = collections.Counter(name.partition(".")[0] for name in names)
         parts = ", ".join(f"{subject} {count}" for subject, count in sorted(subjects.items()))
         print(f"{dtype}: {len(names)} functions compiled, {parts or 'as the cache had them all'}")
-    print(f"done in {time.perf_counter() - began:.1f} s; kept in {_compile.cache_root()}")
+    print(f"done in {time.perf_counter() - began:.1f} s; kept in {_builds.cache_root()}")

@@ -19,7 +19,7 @@ from fastnn.kernels import gemm, jobs, losses, narrow, network, panels, sync, tr
 # shares are about equal; and for layers so wide that panels would be copied for each product.
 _PANEL_ROWS, _PANEL_SPARE, _PANEL_SPARE_ALONE = 128, 1.1, 1.3
 # Steps between two times that the layers' arrays have to be up to date, from which on rearranging is none to speak of.
-_PANEL_STEPS = 50
+PANEL_STEPS = 50
 
 # Operations below which a part of a product is not handed out by itself (see `network.parts_each`).
 _PART_WORK = 3_000_000
@@ -73,7 +73,7 @@ def in_panels(plan: Plan, n_workers: int, steps: int, itemsize: int) -> Array:
             and largest * n_workers <= _PANEL_SPARE_ALONE * n
         )
         pays = (
-            steps >= _PANEL_STEPS
+            steps >= PANEL_STEPS
             and row[network.KIND] == network.DENSE
             and n > width
             and k > gemm.NARROW

@@ -8,7 +8,6 @@ written out (``fma`` where one rounding is wanted), which is why no fast-math li
 Arrays are addressed by a flat element offset from their first element; nothing here checks bounds.
 """
 
-import inspect
 import operator
 import platform
 
@@ -110,8 +109,8 @@ def _like(ty):
     return Vector(dtype, lanes_of(dtype))
 
 
-def _pointer(context, builder, ty, value, offset):
-    """Pointer to element `offset` (flat) of an array, or of a plain pointer."""
+def element(context, builder, ty, value, offset):
+    """Emit a pointer to element `offset` (flat) of an array, or of a plain pointer."""
     if isinstance(ty, types.CPointer):
         return builder.gep(value, [offset])
     data = cgutils.create_struct_proxy(ty)(context, builder, value=value).data
@@ -320,7 +319,7 @@ def load(typingctx, array, offset):
     vec = _like(array)
 
     def codegen(context, builder, sig, args):
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = element(context, builder, sig.args[0], args[0], args[1])
         return _load(builder, pointer, context.get_value_type(vec))
 
     return vec(array, types.intp), codegen
@@ -332,7 +331,7 @@ def load_n(typingctx, array, offset, count):
     vec = _like(array)
 
     def codegen(context, builder, sig, args):
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = element(context, builder, sig.args[0], args[0], args[1])
         return _load_some(builder, pointer, context.get_value_type(vec), args[2])
 
     return vec(array, types.intp, types.intp), codegen
@@ -343,7 +342,7 @@ def store(typingctx, array, offset, vector):
     """Write a vector to `array[offset:offset + lanes]`."""
 
     def codegen(context, builder, sig, args):
-        _store(builder, args[2], _pointer(context, builder, sig.args[0], args[0], args[1]))
+        _store(builder, args[2], element(context, builder, sig.args[0], args[0], args[1]))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), codegen
@@ -354,7 +353,7 @@ def store_n(typingctx, array, offset, vector, count):
     """Write the first `count` lanes of a vector to `array[offset:]`; memory behind them is not touched."""
 
     def codegen(context, builder, sig, args):
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = element(context, builder, sig.args[0], args[0], args[1])
         _store_some(builder, args[2], pointer, args[3])
         return context.get_dummy_value()
 
@@ -370,7 +369,7 @@ def store_n_as(typingctx, array, offset, vector, count):
         value = args[2]
         if dtype != vector.dtype:
             value = builder.fptrunc(value, ir.VectorType(_element(dtype), vector.lanes))
-        _store_some(builder, value, _pointer(context, builder, sig.args[0], args[0], args[1]), args[3])
+        _store_some(builder, value, element(context, builder, sig.args[0], args[0], args[1]), args[3])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector, types.intp), codegen
@@ -672,7 +671,7 @@ def store_word(typingctx, array, offset, word):
     """Store a 64-bit number, as it is, in the place of `array[offset]` and what follows it."""
 
     def codegen(context, builder, sig, args):
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = element(context, builder, sig.args[0], args[0], args[1])
         builder.store(args[2], builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=4)
         return context.get_dummy_value()
 
@@ -687,7 +686,7 @@ def words_with(typingctx, array, offset, mask):
         i64 = ir.IntType(64)
         n = VECTOR_BYTES // 8
         vty = ir.VectorType(i64, n)
-        pointer = builder.bitcast(_pointer(context, builder, sig.args[0], args[0], args[1]), i64.as_pointer())
+        pointer = builder.bitcast(element(context, builder, sig.args[0], args[0], args[1]), i64.as_pointer())
         wanted, word = _splat(builder, args[2], n), ir.Constant(i64, 0)
         for i in range(0, 64, n):
             place = builder.bitcast(builder.gep(pointer, [ir.Constant(i64, i)]), vty.as_pointer())
@@ -801,7 +800,7 @@ def transpose(typingctx, source, at, stride, rows, columns, target, target_at, t
     def emit(context, builder, sig, args, whole):
         n, vty = vec.lanes, context.get_value_type(vec)
         i64 = ir.IntType(64)
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = element(context, builder, sig.args[0], args[0], args[1])
         row_count, column_count = args[3], args[4]
         across, none = _tail_mask(builder, column_count, n), ir.Constant(ir.VectorType(ir.IntType(1), n), None)
         lines = []
@@ -813,7 +812,7 @@ def transpose(typingctx, source, at, stride, rows, columns, target, target_at, t
                 lines.append(_masked_load(builder, pointer, vty, builder.select(inside, across, none)))
             pointer = builder.gep(pointer, [args[2]])
         lines = _transposed_by_quarters(builder, lines) if _AVX2 else _transposed(builder, lines)
-        pointer = _pointer(context, builder, sig.args[5], args[5], args[6])
+        pointer = element(context, builder, sig.args[5], args[5], args[6])
         out = builder.append_basic_block("turned")
         for j, line in enumerate(lines):
             if whole:
@@ -1064,7 +1063,7 @@ def _prefetching(doc, writes, level=2):
 
     def asking(typingctx, array, offset):
         def codegen(context, builder, sig, args):
-            _prefetch(builder, _pointer(context, builder, sig.args[0], args[0], args[1]), writes, level)
+            _prefetch(builder, element(context, builder, sig.args[0], args[0], args[1]), writes, level)
             return context.get_dummy_value()
 
         return types.void(array, types.intp), codegen
@@ -1162,10 +1161,10 @@ def tile(
 
     def codegen(context, builder, sig, args):
         vty = context.get_value_type(vec)
-        at = [_pointer(context, builder, sig.args[i], args[i], args[j]) for i, j in ((0, 1), (4, 5), (7, 8))]
-        begin = _pointer(context, builder, sig.args[14], args[14], args[15])
-        signs = _pointer(context, builder, sig.args[17], args[17], args[18])
-        asked = [_pointer(context, builder, sig.args[i], args[i], args[20]) for i in (19, 21, 22)]
+        at = [element(context, builder, sig.args[i], args[i], args[j]) for i, j in ((0, 1), (4, 5), (7, 8))]
+        begin = element(context, builder, sig.args[14], args[14], args[15])
+        signs = element(context, builder, sig.args[17], args[17], args[18])
+        asked = [element(context, builder, sig.args[i], args[i], args[20]) for i in (19, 21, 22)]
         count, columns_ = args[11], args[12]
         i64 = ir.IntType(64)
         full = ir.Constant(i64, TILE_VECTORS * vec.lanes)
@@ -1173,7 +1172,7 @@ def tile(
         is_full = builder.icmp_signed(">=", columns_, full)
         kind = builder.select(is_full, ir.Constant(i64, TILE_VECTORS + 1), used)
         which = builder.add(builder.mul(count, ir.Constant(i64, TILE_VECTORS + 2)), kind)
-        words = builder.bitcast(_pointer(context, builder, sig.args[26], args[26], args[27]), i64.as_pointer())
+        words = builder.bitcast(element(context, builder, sig.args[26], args[26], args[27]), i64.as_pointer())
         chosen = builder.icmp_signed("!=", args[25], ir.Constant(i64, 0)), words
         done = builder.append_basic_block("tile.done")
         nothing = builder.append_basic_block("tile.none")
@@ -1392,48 +1391,6 @@ def narrow_backward(
     return types.void(i, i, i, i, x, i, w1, b1, w2t, i, dz, i, dw1, db1, dw2t, db2), _by_shape(emit)
 
 
-# --- calls that are linked once ------------------------------------------------------------------------------------
-
-
-def external(name, layout):
-    """Return what kernels call to reach the C function `fastnn_<name>_<dtype>`, resolved when code is loaded.
-
-    `layout` has a letter for each argument of the C function: ``p``, a pointer, which the caller writes as two
-    arguments, an array and an offset; ``i``, an int64.
-    """
-
-    def call(typingctx, *given):
-        kinds, dtype = [], None
-        for letter in layout:
-            if letter == "p":
-                array = given[len(kinds)]
-                dtype = dtype or array.dtype
-                kinds.append(array)
-            kinds.append(types.intp)
-
-        def codegen(context, builder, sig, args):
-            flat, i = [], 0
-            for letter in layout:
-                if letter == "p":
-                    flat.append(_pointer(context, builder, sig.args[i], args[i], args[i + 1]))
-                    i += 1
-                else:
-                    flat.append(args[i])
-                i += 1
-            fn = _declare(builder, f"fastnn_{name}_{dtype}", ir.VoidType(), [v.type for v in flat])
-            builder.call(fn, flat)
-            return context.get_dummy_value()
-
-        return types.void(*kinds), codegen
-
-    # Numba asks the function for its arguments: spell them out, two for each pointer.
-    names = ["typingctx"] + [f"a{i}" for i in range(len(layout) + layout.count("p"))]
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    call.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])
-    call.__name__ = name
-    return intrinsic(call)
-
-
 # --- the state of the core ----------------------------------------------------------------------------------------
 
 _FLUSH = 0x8040
@@ -1502,7 +1459,7 @@ def atomic_add(typingctx, array, offset, value):
     """Add to `array[offset]` (64-bit integers) at once for all threads; return what was there before."""
 
     def codegen(context, builder, sig, args):
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = element(context, builder, sig.args[0], args[0], args[1])
         return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
 
     return types.int64(array, types.intp, types.int64), codegen
@@ -1513,7 +1470,7 @@ def atomic_read(typingctx, array, offset):
     """Read `array[offset]` (64-bit integers) as other threads last wrote it."""
 
     def codegen(context, builder, sig, args):
-        pointer = _pointer(context, builder, sig.args[0], args[0], args[1])
+        pointer = element(context, builder, sig.args[0], args[0], args[1])
         return builder.load_atomic(pointer, ordering="seq_cst", align=8)
 
     return types.int64(array, types.intp), codegen

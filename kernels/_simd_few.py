@@ -19,11 +19,11 @@ from ._simd import (
     _loop,
     _masked_load,
     _masked_store,
-    _pointer,
     _splat,
     _store,
     _tail_mask,
     _transposed_by_quarters,
+    element,
 )
 
 _I64 = ir.IntType(64)
@@ -327,8 +327,8 @@ def split_columns(typingctx, n, source, at, rows, target, target_at, target_row)
 
     def emit(e, sig, args, n):
         _, source, at, rows, target, target_at, target_row = args
-        pointer = _pointer(e.context, e.builder, sig.args[1], source, at)
-        out = _pointer(e.context, e.builder, sig.args[4], target, target_at)
+        pointer = element(e.context, e.builder, sig.args[1], source, at)
+        out = element(e.context, e.builder, sig.args[4], target, target_at)
         count = e.times(rows, n)
         masks = [_tail_mask(e.builder, e.builder.sub(count, _number(q * e.n)), e.n) for q in range(n)]
         vectors = [e.load(e.at(pointer, q * e.n), mask) for q, mask in enumerate(masks)]
@@ -346,8 +346,8 @@ def join_columns(typingctx, n, source, at, source_row, rows, target, target_at):
 
     def emit(e, sig, args, n):
         _, source, at, source_row, rows, target, target_at = args
-        pointer = _pointer(e.context, e.builder, sig.args[1], source, at)
-        out = _pointer(e.context, e.builder, sig.args[5], target, target_at)
+        pointer = element(e.context, e.builder, sig.args[1], source, at)
+        out = element(e.context, e.builder, sig.args[5], target, target_at)
         vectors = [e.load(e.at(pointer, e.times(source_row, c))) for c in range(n)]
         count = e.times(rows, n)
         for q in range(n):

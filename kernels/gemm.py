@@ -12,7 +12,7 @@ the inputs' gradient is always copied, turned.
 import numpy as np
 from numba import prange
 
-from ._compile import kernel, primitive
+from ._compile import kernel, outlined, primitive
 from ._simd import (
     COPY_TILES,
     FROM_OUTPUT,
@@ -220,7 +220,7 @@ def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld
             turn(scratch, out_at + i, width, n, min(step, here - i), y, y_at + (r + i) * y_ld, y_ld)
 
 
-@kernel
+@outlined
 def forward_panels(
     x, x_at, x_ld, w, w_at, b, b_at, y, y_at, y_ld, apart, m, k, n, activation, words, words_at, per_tile,
     worker, n_workers,
@@ -245,7 +245,7 @@ def forward_panels(
             activate_block(y, at, y_ld, r1 - r0, columns, activation)
 
 
-@kernel
+@outlined
 def forward_part(
     x, x_at, x_ld, apart, w, w_at, b, b_at, y, y_at, y_ld, m, k, n, activation, words, words_at, per_tile,
     scratch, s_at, worker, n_workers,
@@ -302,7 +302,7 @@ def forward_part(
             activate_block(y, y_at + r0 * y_ld + j, y_ld, r1 - r0, columns, activation)
 
 
-@kernel
+@outlined
 def inputs_part(
     dz, dz_at, dz_ld, w, w_at, in_panels, dx, dx_at, dx_ld, m, k, n, by_panels, apart, activation, y, y_at,
     scratch, s_at, worker, n_workers,

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from ._compile import kernel
+from ._compile import kernel, outlined
 from ._simd import (
     NARROW,
     first_lanes,
@@ -232,7 +232,7 @@ def squared_error_part(
         hits[r] = 0.0
 
 
-@kernel
+@outlined
 def loss_part(
     kind, z, z_at, z_ld, labels, l_at, target, t_at, t_ld, soft, smoothing, dz, dz_at, dz_ld,
     losses, hits, first, last, n, scale, scratch, s_at,

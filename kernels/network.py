@@ -4,7 +4,7 @@ A *plan* has one row of integers per operation; activations and gradients lie in
 the plan names. No code is compiled for an architecture.
 """
 
-from ._compile import kernel
+from ._compile import kernel, outlined
 from ._simd import (
     ASKS_AHEAD,
     BLOCK_PANELS,
@@ -127,7 +127,7 @@ def keeps_columns(plan, o, m, n_workers, each, before, params):
     return t1 - t0 == tiles and r1 - r0 == plan[o - 1, N_IN]
 
 
-@kernel
+@outlined
 def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, step_number,
             scratch, s_at, worker, n_workers):  # fmt: skip
     """Run operation `o` forward on `m` rows of `x`, a worker's part."""
@@ -163,7 +163,7 @@ def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, st
         activate_part(x, x_first, x_ld, work, out_first, ld, rows, n, LINEAR)
 
 
-@kernel
+@outlined
 def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, worker, n_workers):
     """Write the gradient of the output of operation `o - 1` from that of `o`, a worker's part."""
     kind, n = plan[o, KIND], plan[o, N_OUT]
@@ -207,7 +207,7 @@ def pack_rows(x, x_at, ld, steps, rows, scratch, s_at, s_ld):
             put(scratch, s_at + s * s_ld + j, get(x, x_at + s * ld + j, rows - j, whole), rows - j, whole)
 
 
-@kernel
+@outlined
 def update_rows(kind, params, at, ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, l1, l2, h):
     """Add the penalties' gradient to a block of gradient, and update the parameters that it belongs to."""
     if l1 > 0.0 or l2 > 0.0:
@@ -215,7 +215,7 @@ def update_rows(kind, params, at, ld, scratch, block_at, block_ld, s1, s2, s3, r
     update_block(kind, params, at, ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, h)
 
 
-@kernel
+@outlined
 def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h, scratch, s_at, block_at,
           worker, n_workers):  # fmt: skip
     """Update the parameters of dense operation `o`: a worker's part of its gradient, block by block.

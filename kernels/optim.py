@@ -7,7 +7,7 @@ both give the same bits. Scalars come as a row of eight float64, cast to the arr
 import numpy as np
 from numba import prange
 
-from ._compile import kernel
+from ._compile import inlined, kernel, outlined
 from ._simd import (
     as_before,
     bits_of,
@@ -58,7 +58,7 @@ def zero_minus(v):
     return from_bits(bits_of(v) ^ bits_of(splat(v, -0.0)))
 
 
-@kernel
+@inlined
 def adam_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, first, last, whole, h):
     """Adam and its kin on the elements `first` to `last` of `rows` rows, whole registers or one that is not."""
     # The correction of `v` is taken out of the root, and each mean steps towards its new value: two multiplications
@@ -83,7 +83,7 @@ def adam_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, first, last, 
             put(p, at, fma(back, over_root(m, v, eps), w), n, whole)
 
 
-@kernel
+@inlined
 def momentum_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h):
     """Descent with or without momentum on the elements `first` to `last` of `rows` rows."""
     rate, back, momentum = splat(p, h[0]), splat(p, -h[0]), splat(p, h[1])
@@ -104,7 +104,7 @@ def momentum_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whol
             put(p, at, w, n, whole)
 
 
-@kernel
+@inlined
 def root_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h):
     """AdaGrad and RMSprop on the elements `first` to `last` of `rows` rows."""
     rate, b, c, d = splat(p, h[0]), splat(p, h[1]), splat(p, h[2]), splat(p, h[3])
@@ -127,7 +127,7 @@ def root_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h
             put(p, at, w, n, whole)
 
 
-@kernel
+@inlined
 def lion_run(p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h):
     """Lion on the elements `first` to `last` of `rows` rows."""
     rate, b1, r1, b2, r2 = splat(p, h[0]), splat(p, h[1]), splat(p, h[2]), splat(p, h[3]), splat(p, h[4])
@@ -142,7 +142,7 @@ def lion_run(p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h):
             put(p, at, w * keep - rate * select(blend == zero, zero, sign), n, whole)
 
 
-@kernel
+@inlined
 def update_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, first, last, whole, h):
     """Update the elements `first` to `last` of `rows` rows by the optimiser numbered `kind`."""
     if kind >= ADAM and kind <= ADAMW:
@@ -155,7 +155,7 @@ def update_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, first, last
         root_run(kind, p, p_at, p_ld, g, g_at, g_ld, s1, rows, first, last, whole, h)
 
 
-@kernel
+@outlined
 def update_block(kind, p, p_at, p_ld, g, g_at, g_ld, s1, s2, s3, rows, columns, h):
     """Update `rows` × `columns` parameters at `p[p_at + i * p_ld + j]` from gradients at `g[g_at + i * g_ld + j]`.
 

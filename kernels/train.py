@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from ._compile import kernel
+from ._compile import kernel, outlined
 from ._simd import TILE_ROWS, lanes, load_n, splat, store_n, sum_lanes, ticks
 from .activations import derive_part
 from .gemm import LINEAR
@@ -60,7 +60,7 @@ from .sync import barrier, gather, open_round, steps_uneven, take, tell_wait
 from .zeros import note_rows
 
 
-@kernel
+@outlined
 def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
     """Make a worker's rows of a step's batch ready: copy shuffled ones into the workspace, note what is not zero.
 
@@ -89,7 +89,7 @@ def fetch(X, labels, targets, order, job, number, work, worker, n_workers):
         copy_rows(targets, n, order, start, first, last, work, place, job[TARGETS_LD], n)
 
 
-@kernel
+@outlined
 def chunk_worker(
     X, labels, targets, order, params, s1, s2, s3, work, losses, hits, plan, factors, scalars, job, smoothing,
     sync, tally, history, worker, n_workers,
@@ -263,7 +263,7 @@ def run_chunk(
         )  # fmt: skip
 
 
-@kernel
+@outlined
 def forward_block(X, row, m, features, params, work, base, plan, factors, s_at):
     """Take `m` rows of `X` through the network within one worker's part of the workspace."""
     operate(plan, factors, 0, X, row * features, features, params, work, base, m, False, 0, work, s_at, 0, 1)

@@ -11,7 +11,7 @@ import pytest
 import fastnn as fnn
 from fastnn import _numpy_loop, cli
 from fastnn.datasets import spiral_data
-from fastnn.kernels import _compile
+from fastnn.kernels import _builds
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_info(capsys, monkeypatch, tmp_path):
 
 def test_info_tells_this_versions_files_from_others(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path))
-    for folder, size in ((_compile.digest()[:32], 1_500_000), ("0" * 32, 200_000)):
+    for folder, size in ((_builds.digest()[:32], 1_500_000), ("0" * 32, 200_000)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "kernel.bin").write_bytes(bytes(size))
     cli.main(["info"])
@@ -168,12 +168,12 @@ def test_warmup_wants_float_dtypes():
 AFTER_WARMUP = """
 import numpy as np
 import fastnn as fnn
-from fastnn.kernels import _compile
+from fastnn.kernels import _builds
 
 # What is asked of the cache counts: a build that is not warm may come from there, compiled for another test.
 asked = []
-load = _compile._KernelCache.load_overload
-_compile._KernelCache.load_overload = lambda self, *sig: asked.append(self._name) or load(self, *sig)
+read = _builds.store.read
+_builds.store.read = lambda name: asked.append(name) or read(name)
 fnn.warmup(["float32"])
 assert asked
 del asked[:]
@@ -210,6 +210,37 @@ def test_nothing_compiles_after_warmup():
     done = subprocess.run(
         [sys.executable, "-c", AFTER_WARMUP], capture_output=True, text=True, timeout=600, check=False
     )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+AFTER_PREPARING = """
+import sys
+from fastnn import cli
+from fastnn.kernels import _builds
+
+asked, read, prepare = [], _builds.store.read, cli._prepare
+_builds.store.read = lambda name: asked.append(name) or read(name)
+def prepared(*arguments):
+    prepare(*arguments)
+    assert asked
+    del asked[:]
+cli._prepare = prepared
+cli.main(sys.argv[1:])
+print(asked)
+"""
+
+
+@pytest.mark.parametrize("what", ["spiral", "digits"])
+def test_a_demo_compiles_nothing_while_it_is_timed(what, tmp_path):
+    """An epoch of images is of more than 50 steps: then weights lie in panels."""
+    labels = np.arange(6_600) % 10
+    images = np.repeat(labels.astype(np.uint8), 784).reshape(-1, 28, 28)
+    path = tmp_path / "images.npz"
+    np.savez(path, x_train=images[:6_500], y_train=labels[:6_500], x_test=images[6_500:], y_test=labels[6_500:])
+    arguments = ["demo", what, "--epochs", "1", "--numpy-steps", "1", "--data", str(path)]
+    command = [sys.executable, "-c", AFTER_PREPARING, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from numba import types
 
 import fastnn
 import fastnn.kernels
+from fastnn.kernels import _inside
 
 HOUSE = Path(fastnn.__file__).resolve().parents[1]
 AS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
@@ -23,7 +25,7 @@ root = pytest.mark.skipif(not AS_ROOT, reason="only root can give folders to oth
 
 # A kernel that is quick to compile and calls another file's; without an array there is no product to compile.
 USE = """
-from fastnn.kernels import _compile, dropout
+from fastnn.kernels import _builds, dropout
 answer = int(dropout.keep_bits(3, 2**31, 1, 2, 5))
 """
 REPORT = """
@@ -33,7 +35,7 @@ with warnings.catch_warnings(record=True) as caught:
     import fastnn
 {body}
 told = [str(w.message) for w in caught if w.category.__name__ == "CacheWarning"]
-print(json.dumps(dict(answer=answer, compiled=_compile.compiled, told=told)))
+print(json.dumps(dict(answer=answer, compiled=_builds.compiled, told=told)))
 """
 
 
@@ -115,6 +117,79 @@ def test_what_calls_loaded_code_can_still_be_compiled(filled):
     assert use(cache)["compiled"] == []
 
 
+# --- outlined kernels, which are machine code of their own ---
+
+UPDATE = """
+import numpy as np
+from fastnn.kernels import _builds, optim
+answer, none = np.ones(9), np.empty(0)
+optim.update(optim.SGD, answer, np.arange(9.0), none, none, none, np.full(8, 0.5), 1)
+answer = answer.tolist()
+"""
+UPDATED = [1.0 - 0.5 * i for i in range(9)]
+
+
+@pytest.fixture(scope="module")
+def updated(tmp_path_factory):
+    """A cache that holds a kernel, and the outlined one that it calls."""
+    cache = tmp_path_factory.mktemp("updated") / "cache"
+    report = use(cache, UPDATE)
+    assert report["answer"] == UPDATED and report["told"] == []
+    assert {"optim.update.serial", "optim.update_block.outlined"} <= {n.split("(")[0] for n in report["compiled"]}
+    return cache
+
+
+def names_of(cache, start):
+    return [file for file in files(cache) if file.name.startswith(start)]
+
+
+def test_a_loaded_kernel_finds_what_it_calls(updated):
+    assert use(updated, UPDATE) == {"answer": UPDATED, "compiled": [], "told": []}
+
+
+@pytest.mark.parametrize("gone", ["optim.update_block.outlined", "optim.update.serial"])
+def test_caller_or_called_can_be_compiled_anew(gone, updated, tmp_path):
+    shutil.copytree(updated, tmp_path / "cache")
+    (file,) = names_of(tmp_path / "cache", gone)
+    file.unlink()
+    report = use(tmp_path / "cache", UPDATE)
+    assert report["answer"] == UPDATED and report["told"] == []
+    assert [name.split("(")[0] for name in report["compiled"]] == [gone]
+    assert use(tmp_path / "cache", UPDATE) == {"answer": UPDATED, "compiled": [], "told": []}
+
+
+@pytest.mark.parametrize("start", ["optim.update_block.outlined", "optim.update.serial", "optim.update_run.inlined"])
+def test_damage_to_any_of_them_is_mended(start, updated, tmp_path):
+    shutil.copytree(updated, tmp_path / "cache")
+    (damaged,) = names_of(tmp_path / "cache", start)
+    spoil(damaged, "a bit flipped")
+    for file in names_of(tmp_path / "cache", "optim.update_block.outlined") if "inlined" in start else ():
+        # Nobody reads what is in it already.
+        file.unlink()
+    report = use(tmp_path / "cache", UPDATE)
+    assert report["answer"] == UPDATED and len(report["told"]) == 1
+    assert start in [name.split("(")[0] for name in report["compiled"]]
+    assert use(tmp_path / "cache", UPDATE) == {"answer": UPDATED, "compiled": [], "told": []}
+
+
+def test_numbers_and_arrays_that_are_alike_take_the_same_build():
+    array, fixed = types.Array(types.float32, 1, "C"), types.Array(types.float32, 1, "C", readonly=True)
+    for given, plain in (
+        (types.boolean, types.intp), (types.int32, types.intp), (types.intp, types.intp), (fixed, array),
+        (array, array), (types.uint64, types.uint64), (types.float64, types.float64), (types.float32, types.float32),
+    ):  # fmt: skip
+        assert _inside._plain(given) == plain
+
+
+def test_what_is_called_with_unlike_types_is_built_for_each(updated):
+    """Shared between the builds are no more than these."""
+    outlined = names_of(updated, "optim.update_block.outlined")
+    body = UPDATE.replace("np.ones(9)", "np.ones(9, np.float32)").replace("np.arange(9.0)", "np.arange(9, dtype='f4')")
+    report = use(updated, body.replace("np.empty(0)", "np.empty(0, 'f4')"))
+    assert report["answer"] == UPDATED
+    assert len(names_of(updated, "optim.update_block.outlined")) == len(outlined) + 1
+
+
 @posix
 def test_the_folder_is_the_users_own(first):
     cache, _ = first
@@ -136,7 +211,7 @@ def test_importing_compiles_nothing_and_writes_nothing(tmp_path):
     body = """
         import importlib, pkgutil
         import fastnn.kernels
-        from fastnn.kernels import _compile
+        from fastnn.kernels import _builds
         for package in (fastnn, fastnn.kernels):
             for found in pkgutil.iter_modules(package.__path__):
                 if found.name not in ("__main__", "estimators"):
@@ -153,7 +228,7 @@ def test_nothing_compiles_after_warm_up():
     """With this test run's own cache, which a first process fills if nobody has."""
     body = """
         import numpy as np
-        from fastnn.kernels import _compile
+        from fastnn.kernels import _builds
         fastnn.threads.STEP_WORK = 1.0
         X, y = fastnn.datasets.spiral_data(samples=20, classes=3, seed=0)
         for n_threads in (1, 2):
@@ -162,7 +237,7 @@ def test_nothing_compiles_after_warm_up():
             model.predict(X)
             answer = model.evaluate(X, y)["loss"]
     """
-    from fastnn.kernels._compile import cache_root
+    from fastnn.kernels._builds import cache_root
 
     warm = use(cache_root(), body)
     assert use(cache_root(), body) == {"answer": warm["answer"], "compiled": [], "told": []}

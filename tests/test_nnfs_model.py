@@ -109,7 +109,7 @@ def test_weights_in_panels_change_no_bit(optimizer, dtype, monkeypatch):
 
     monkeypatch.setattr(_compiled, "in_panels", spy)
     monkeypatch.setattr(_compiled.threads, "workers", lambda *arguments, **more: 2)
-    monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
+    monkeypatch.setattr(trainer, "PANEL_STEPS", 1)
     # Where vectors are narrow, panels would pay for so many columns without that.
     monkeypatch.setattr(trainer.panels, "LEAST_COLUMNS", 512)
     random = np.random.default_rng(3)

@@ -19,7 +19,7 @@ def eager(monkeypatch):
         lay_out(self, steps)
         taken.append(bool(self.plan.table[:, trainer.network.PANELS].any()))
 
-    monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
+    monkeypatch.setattr(trainer, "PANEL_STEPS", 1)
     monkeypatch.setattr(trainer.threads, "STEP_WORK", 1.0)
     # Where vectors are narrow, one thread alone would have them too.
     monkeypatch.setattr(panels, "LEAST_COLUMNS", 512)

@@ -63,7 +63,7 @@ def spread(monkeypatch):
     monkeypatch.setattr(threads, "call", spy)
     # Panels wherever a layer has two of them: also where they would not pay.
     monkeypatch.setattr(trainer, "_PANEL_ROWS", 10**6)
-    monkeypatch.setattr(trainer, "_PANEL_STEPS", 1)
+    monkeypatch.setattr(trainer, "PANEL_STEPS", 1)
     monkeypatch.setattr(trainer, "_PANEL_SPARE", 2.0)
     monkeypatch.setattr(trainer, "_PART_WORK", 1)
     monkeypatch.setattr(trainer.zeros, "PAYS", 0.0)

@@ -42,6 +42,7 @@ FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 UPWARDS: dict[tuple[str, str], str] = {}
 # The only files that emit LLVM IR.
 EMITTERS = ("_simd.py", "_simd_few.py")
+COMPILERS = ("_compile.py", "_inside.py", "_builds.py")
 PEERS = {"torch", "jax", "sklearn", "scipy", "pandas", "tensorflow", "onnx", "onnxruntime", "matplotlib"}
 OUTSIDE = {"numpy", "numba", "tqdm", "safetensors"}
 
@@ -130,7 +131,7 @@ def test_kernels_know_no_class(file):
         allowed = top in ("numpy", "numba", "llvmlite") or top in sys.stdlib_module_names
         assert allowed or name.startswith("fastnn.kernels."), f"{file.name} imports {name}"
         if top == "llvmlite":
-            assert file.name in (*EMITTERS, "_compile.py"), f"{file.name} imports {name}"
+            assert file.name in (*EMITTERS, *COMPILERS), f"{file.name} imports {name}"
         assert file.name in EMITTERS or name not in ("llvmlite.ir", "llvmlite.llvmpy"), file.name
     source = file.read_text(encoding="utf-8")
     if file.name not in EMITTERS:
@@ -155,7 +156,7 @@ print([name for name in {sorted(PEERS)} if name in sys.modules and name not in b
 
 def kernel_modules():
     for file in KERNEL_FILES:
-        if file.stem not in ("__init__", "_compile"):
+        if file.name not in ("__init__.py", *COMPILERS):
             yield importlib.import_module(f"fastnn.kernels.{file.stem}")
 
 
@@ -171,7 +172,7 @@ COMPILED = [
     (module, node)
     for module in kernel_modules()
     for node, worn in definitions(module)
-    if worn & {"kernel", "primitive"}
+    if worn & {"kernel", "inlined", "outlined", "primitive"}
 ]
 compiled = pytest.mark.parametrize(
     ("module", "node"), COMPILED, ids=[f"{m.__name__.split('.')[-1]}.{n.name}" for m, n in COMPILED]
@@ -199,7 +200,7 @@ def test_what_a_kernel_calls_is_compiled_too(module, node):
             continue
         target = getattr(module, name, None)
         assert isinstance(target, Kernel | _Intrinsic) or target is numba.prange, (
-            f"{node.name} calls {name}, which wears neither @kernel nor @primitive and is no intrinsic"
+            f"{node.name} calls {name}, which is no kernel and no intrinsic"
         )
 
 
@@ -223,13 +224,15 @@ def test_a_kernel_says_what_it_does(module, node):
 
 
 def test_every_compiled_function_wears_the_decorator():
-    """Nothing but `_compile` makes Numba compile, so that options and cache are the same for all."""
+    """Nothing but `_compile` and `_inside` makes Numba compile, so that options and cache are the same for all."""
     for file in [*KERNEL_FILES, *FILES]:
-        if file.name == "_compile.py":
+        if file.name in COMPILERS:
             continue
         for node in ast.walk(tree(file)):
             name = node.id if isinstance(node, ast.Name) else getattr(node, "attr", None)
-            assert name not in ("njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil"), file.name
+            assert name not in ("njit", "jit", "vectorize", "guvectorize", "cfunc", "stencil", "compile_extra"), (
+                file.name
+            )
     for module in kernel_modules():
         for name, value in vars(module).items():
             assert not isinstance(value, numba.core.dispatcher.Dispatcher), f"{module.__name__}.{name}"
