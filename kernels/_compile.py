@@ -1,6 +1,6 @@
 """The decorators that kernels wear, and the builds that Python calls.
 
-``@kernel`` gives a `Kernel`. Called from Python it runs its serial build, or, with `parallel_build`, the build whose
+``@kernel`` gives a `Kernel`. Called from Python it runs its serial build; its parallel build is the one whose
 ``prange`` loops are spread over threads; used inside another kernel it is serial, and copied into it where LLVM sees
 fit (see `_inside`). Nothing compiles before the first call.
 """

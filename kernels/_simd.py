@@ -1011,6 +1011,7 @@ def _every_step(builder, a, b, asked, step, body, done, fours=None):
     """Emit `step(pointer into a, pointer into b)` for all steps, and leave for `done`; arguments as `_tile_body`.
 
     What is asked for on the way is asked for between loops of some steps, which hold nothing but the step itself.
+    `fours`, if given, are the offsets of the rows of `a`, for `_four_steps`.
     """
     i64 = ir.IntType(64)
     none, one = ir.Constant(i64, 0), ir.Constant(i64, 1)

@@ -163,9 +163,10 @@ def test_damage_to_any_of_them_is_mended(start, updated, tmp_path):
     shutil.copytree(updated, tmp_path / "cache")
     (damaged,) = names_of(tmp_path / "cache", start)
     spoil(damaged, "a bit flipped")
-    for file in names_of(tmp_path / "cache", "optim.update_block.outlined") if "inlined" in start else ():
-        # Nobody reads what is in it already.
-        file.unlink()
+    if start.endswith("inlined"):
+        # What it is a part of has to be compiled again, or nobody reads it.
+        (whole,) = names_of(tmp_path / "cache", "optim.update_block.outlined")
+        whole.unlink()
     report = use(tmp_path / "cache", UPDATE)
     assert report["answer"] == UPDATED and len(report["told"]) == 1
     assert start in [name.split("(")[0] for name in report["compiled"]]

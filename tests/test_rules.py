@@ -42,6 +42,7 @@ FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 UPWARDS: dict[tuple[str, str], str] = {}
 # The only files that emit LLVM IR.
 EMITTERS = ("_simd.py", "_simd_few.py")
+# The only files that deal with how kernels become machine code, and where it is kept.
 COMPILERS = ("_compile.py", "_inside.py", "_builds.py")
 PEERS = {"torch", "jax", "sklearn", "scipy", "pandas", "tensorflow", "onnx", "onnxruntime", "matplotlib"}
 OUTSIDE = {"numpy", "numba", "tqdm", "safetensors"}
@@ -224,7 +225,7 @@ def test_a_kernel_says_what_it_does(module, node):
 
 
 def test_every_compiled_function_wears_the_decorator():
-    """Nothing but `_compile` and `_inside` makes Numba compile, so that options and cache are the same for all."""
+    """Nothing but these few files makes Numba compile, so that options and cache are the same for all."""
     for file in [*KERNEL_FILES, *FILES]:
         if file.name in COMPILERS:
             continue
