@@ -756,9 +756,10 @@ def _transposed(builder, lines):
 def _transposed_by_quarters(builder, lines):
     """Transpose as `_transposed` does: first within quarters of 128 bits, then the quarters as wholes.
 
-    Each step is one cheap instruction on AVX2, where a perfect shuffle takes two.
+    Each step is one cheap instruction on AVX2, where a perfect shuffle takes two. Of as many registers as a quarter has
+    lanes, each quarter is transposed for itself.
     """
-    n, unit = len(lines), 1
+    n, unit = lines[0].type.count, 1
     quarter = min(n, 16 // _bytes(lines[0].type.element))
     while unit < quarter:
         # Units of both, alternately: the first halves of the quarters, then the second ones.
@@ -769,13 +770,13 @@ def _transposed_by_quarters(builder, lines):
         ]  # fmt: skip
         high = [i + quarter // 2 for i in low]
         turned = list(lines)
-        for block in range(0, n, 2 * unit):
+        for block in range(0, len(lines), 2 * unit):
             for i in range(block, block + unit):
                 pair, place = (lines[i], lines[unit + i]), 2 * i - block
                 turned[place], turned[place + 1] = (_shuffle(builder, *pair, which) for which in (low, high))
         lines, unit = turned, 2 * unit
     distance = quarter
-    while distance < n:
+    while distance < len(lines):
         # The even quarters of both, then the odd ones.
         even = [half * n + at + i for half in range(2) for at in range(0, n, 2 * quarter) for i in range(quarter)]
         odd = [i + quarter for i in even]
@@ -1279,11 +1280,15 @@ NARROW = 4
 _REGISTERS = 16 if VECTOR_BYTES == 32 else 32
 
 
-def _loop(builder, stop, step, name):
-    """Open a counted loop; return (index, function that closes it). Variables live in allocas, as LLVM likes it."""
+def _loop(builder, stop, step, name, start=None):
+    """Open a counted loop from `start`, or 0; return (index, function that closes it).
+
+    Variables live in allocas, as LLVM likes it. Numbers are Python's or LLVM's.
+    """
     i64 = ir.IntType(64)
     index = cgutils.alloca_once(builder, i64)
-    builder.store(ir.Constant(i64, 0), index)
+    step = ir.Constant(i64, step) if isinstance(step, int) else step
+    builder.store(ir.Constant(i64, 0) if start is None else start, index)
     test, body, done = (builder.append_basic_block(f"{name}.{part}") for part in ("test", "body", "done"))
     builder.branch(test)
     builder.position_at_end(test)
@@ -1292,7 +1297,7 @@ def _loop(builder, stop, step, name):
     builder.position_at_end(body)
 
     def close():
-        builder.store(builder.add(i, ir.Constant(i64, step)), index)
+        builder.store(builder.add(i, step), index)
         builder.branch(test)
         builder.position_at_end(done)
 

@@ -13,20 +13,29 @@ from numba.extending import intrinsic
 from ._simd import (
     _REGISTERS,
     NARROW,
+    VECTOR_BYTES,
+    _bytes,
     _call,
     _like,
     _load,
+    _load_some,
     _loop,
     _masked_load,
     _masked_store,
+    _opaque,
+    _shuffle,
     _splat,
     _store,
+    _store_some,
     _tail_mask,
     _transposed_by_quarters,
     element,
 )
 
 _I64 = ir.IntType(64)
+# What a panel reads and writes of a row ends within lines, which the next one needs again (300 × 64 × 3 back: 1.10,
+# 300 × 128 × 3: 1.14; 32 rows are level).
+_BLOCK_ROWS = 64
 
 
 def _number(value):
@@ -55,16 +64,20 @@ class _Emitter:
     def fused(self, a, b, c):
         return _call(self.builder, "llvm.fma", self.vty, a, b, c)
 
-    def load(self, pointer, mask=None):
-        return _load(self.builder, pointer, self.vty) if mask is None else _masked_load(
-            self.builder, pointer, self.vty, mask
-        )  # fmt: skip
+    def some(self, count):
+        """Return what stands for the first `count` lanes of a register: a mask, where one costs nothing."""
+        return _tail_mask(self.builder, count, self.n) if VECTOR_BYTES == 64 else count
 
-    def store(self, value, pointer, mask=None):
-        if mask is None:
+    def load(self, pointer, some=None):
+        if some is None:
+            return _load(self.builder, pointer, self.vty)
+        return (_masked_load if VECTOR_BYTES == 64 else _load_some)(self.builder, pointer, self.vty, some)
+
+    def store(self, value, pointer, some=None):
+        if some is None:
             _store(self.builder, value, pointer)
         else:
-            _masked_store(self.builder, value, pointer, mask)
+            (_masked_store if VECTOR_BYTES == 64 else _store_some)(self.builder, value, pointer, some)
 
     def cells(self, rows, columns, start=None):
         """Make accumulators, which LLVM keeps in registers; they begin at zero, or at a vector for each row."""
@@ -77,18 +90,47 @@ class _Emitter:
     def add_product(self, cell, a, b):
         self.builder.store(self.fused(a, b, self.builder.load(cell)), cell)
 
+    def cells_from(self, pointers, parts, stored):
+        """Make accumulators that go on from what the last block of rows has stored, or begin at zero."""
+        made = self.cells(len(pointers), len(parts))
+        with self.builder.if_then(stored):
+            for row, pointer in zip(made, pointers, strict=True):
+                for v, (cell, some) in enumerate(zip(row, parts, strict=True)):
+                    self.builder.store(self.load(self.at(pointer, v * self.n), some), cell)
+        return made
+
+    def blocks_of_rows(self, rows, columns, wide):
+        """Open a loop over blocks of rows, which stay in the first-level cache from panel to panel, at least one.
+
+        Return the first row of the block, the first behind it, whether it is not the first block, and what closes.
+        """
+        builder, one = self.builder, _number(1)
+        some = builder.select(builder.icmp_signed(">", rows, one), rows, one)
+        together = builder.icmp_signed("<=", columns, _number(wide * self.n))
+        size = builder.select(together, some, _number(_BLOCK_ROWS))
+        first, close = _loop(builder, some, size, "block")
+        behind = builder.add(first, size)
+        behind = builder.select(builder.icmp_signed("<", behind, rows), behind, rows)
+        return first, behind, builder.icmp_signed(">", first, _number(0)), close
+
     def panels(self, columns, wide, emit):
-        """Emit `emit(first column, masks)` for each `wide` registers of columns; whole ones need no masks."""
-        builder = self.builder
-        j, close = _loop(builder, columns, wide * self.n, "panel")
-        left = builder.sub(columns, j)
-        whole = builder.icmp_signed(">=", left, _number(wide * self.n))
-        with builder.if_else(whole) as (then, otherwise):
-            with then:
-                emit(j, [None] * wide)
-            with otherwise:
-                emit(j, [_tail_mask(builder, builder.sub(left, _number(v * self.n)), self.n) for v in range(wide)])
-        close()
+        """Emit `emit(first column, parts)` for panels of up to `wide` registers; a part is None, or `some` lanes.
+
+        With masks that cost nothing the last panel is as wide as the others, without them it is cut into narrower ones.
+        """
+        builder, first = self.builder, _number(0)
+        for width in [wide] if VECTOR_BYTES == 64 else sorted({wide, min(wide, 2), 1}, reverse=True):
+            step = _number(width * self.n)
+            end = builder.sub(columns, builder.srem(builder.sub(columns, first), step))
+            j, close = _loop(builder, end, width * self.n, "panel", first)
+            emit(j, [None] * width)
+            close()
+            first = end
+        left = builder.sub(columns, first)
+        with builder.if_then(builder.icmp_signed(">", left, _number(0))):
+            # The last step of the widths above is one register, or else masks take the rest.
+            parts = [self.some(builder.sub(left, _number(v * self.n))) for v in range(width)]
+            emit(first, parts)
 
     def merged(self, vectors, places):
         """Return the register whose lane e is lane `places[e][1]` of the vector number `places[e][0]`."""
@@ -139,23 +181,25 @@ def few_inputs_forward(typingctx, k, m, n, x, x_row, w, b, y):
     def emit(e, sig, args, k):
         _, m, n, x, x_row, w, b, y = args
         wide = min(4, (_REGISTERS - 4) // (k + 2))
+        first, behind, _, close_block = e.blocks_of_rows(m, n, wide)
 
-        def panel(j, masks):
+        def panel(j, parts):
             lines = [
-                [e.load(e.at(w, e.times(n, i), j, v * e.n), mask) for v, mask in enumerate(masks)] for i in range(k)
+                [e.load(e.at(w, e.times(n, i), j, v * e.n), some) for v, some in enumerate(parts)] for i in range(k)
             ]
-            bias = [e.load(e.at(b, j, v * e.n), mask) for v, mask in enumerate(masks)]
-            s, close = _loop(e.builder, m, 1, "samples")
+            bias = [e.load(e.at(b, j, v * e.n), some) for v, some in enumerate(parts)]
+            s, close = _loop(e.builder, behind, 1, "samples", first)
             total = bias
             for i in range(k):
                 value = e.spread(e.at(x, e.times(x_row, s), i))
                 total = [e.fused(value, line, t) for line, t in zip(lines[i], total, strict=True)]
             row = e.at(y, e.times(n, s), j)
-            for v, mask in enumerate(masks):
-                e.store(total[v], e.at(row, v * e.n), mask)
+            for v, some in enumerate(parts):
+                e.store(total[v], e.at(row, v * e.n), some)
             close()
 
         e.panels(n, wide, panel)
+        close_block()
 
     i = types.intp
     return types.void(i, i, i, x, i, w, b, y), _by_width(vec, emit)
@@ -172,24 +216,26 @@ def few_inputs_backward(typingctx, k, m, n, x, x_row, dz, dw, db):
     def emit(e, sig, args, k):
         _, m, n, x, x_row, dz, dw, db = args
         wide = min(4, (_REGISTERS - 2) // (k + 2))
+        first, behind, stored, close_block = e.blocks_of_rows(m, n, wide)
 
-        def panel(j, masks):
-            sums = e.cells(k + 1, len(masks))
-            s, close = _loop(e.builder, m, 1, "samples")
+        def panel(j, parts):
+            targets = [*(e.at(dw, e.times(n, i), j) for i in range(k)), e.at(db, j)]
+            sums = e.cells_from(targets, parts, stored)
+            s, close = _loop(e.builder, behind, 1, "samples", first)
             row = e.at(dz, e.times(n, s), j)
             values = [e.spread(e.at(x, e.times(x_row, s), i)) for i in range(k)]
-            for v, mask in enumerate(masks):
-                line = e.load(e.at(row, v * e.n), mask)
+            for v, some in enumerate(parts):
+                line = e.load(e.at(row, v * e.n), some)
                 for i in range(k):
                     e.add_product(sums[i][v], values[i], line)
                 e.builder.store(e.builder.fadd(e.builder.load(sums[k][v]), line), sums[k][v])
             close()
-            for i in range(k + 1):
-                target = e.at(dw, e.times(n, i), j) if i < k else e.at(db, j)
-                for v, mask in enumerate(masks):
-                    e.store(e.builder.load(sums[i][v]), e.at(target, v * e.n), mask)
+            for target, cells in zip(targets, sums, strict=True):
+                for v, some in enumerate(parts):
+                    e.store(e.builder.load(cells[v]), e.at(target, v * e.n), some)
 
         e.panels(n, wide, panel)
+        close_block()
 
     i = types.intp
     return types.void(i, i, i, x, i, dz, dw, db), _by_width(vec, emit)
@@ -207,39 +253,67 @@ def few_outputs_backward(typingctx, n, m, k, x, dz, wt, dwt, db, dx):
     def emit(e, sig, args, n):
         _, m, k, x, dz, wt, dwt, db, dx = args
         builder = e.builder
-        wide = max(1, min(4, (_REGISTERS - 4) // (2 * n + 1)))
+        # Of 16 registers none is left to the weights, which come from memory.
+        wide = (12 - n) // n if _REGISTERS == 16 else (_REGISTERS - 4) // (2 * n + 1)
+        wide = max(1, min(4, wide))
+        totals = [cgutils.alloca_once(builder, e.vty.element) for _ in range(n)]
+        for cell in totals:
+            builder.store(ir.Constant(e.vty.element, 0.0), cell)
+        first, behind, stored, close_block = e.blocks_of_rows(m, k, wide)
 
-        def panel(i, masks):
-            sums = e.cells(n, len(masks))
-            # The biases ride along: alone they would be chains that wait on their own latency.
-            outer = [cgutils.alloca_once(builder, e.vty.element) for _ in range(n)]
-            for cell in outer:
-                builder.store(ir.Constant(e.vty.element, 0.0), cell)
+        def panel(i, parts):
+            targets = [e.at(dwt, e.times(k, c), i) for c in range(n)]
+            sums = e.cells_from(targets, parts, stored)
             lines = [
-                [e.load(e.at(wt, e.times(k, c), i, v * e.n), mask) for v, mask in enumerate(masks)] for c in range(n)
+                [e.load(e.at(wt, e.times(k, c), i, v * e.n), some) for v, some in enumerate(parts)] for c in range(n)
             ]
-            s, close = _loop(builder, m, 1, "samples")
-            values = [builder.load(e.at(dz, e.times(s, n), c)) for c in range(n)]
-            ds = [_splat(builder, value, e.n) for value in values]
-            for value, cell in zip(values, outer, strict=True):
-                builder.store(builder.fadd(builder.load(cell), value), cell)
+            s, close = _loop(builder, behind, 1, "samples", first)
+            ds = [e.spread(e.at(dz, e.times(s, n), c)) for c in range(n)]
             row, back = e.at(x, e.times(k, s), i), e.at(dx, e.times(k, s), i)
-            for v, mask in enumerate(masks):
-                line, total = e.load(e.at(row, v * e.n), mask), e.zero
+            for v, some in enumerate(parts):
+                line, total = e.load(e.at(row, v * e.n), some), e.zero
                 for c in range(n):
                     e.add_product(sums[c][v], ds[c], line)
                     total = e.fused(ds[c], lines[c][v], total)
-                e.store(total, e.at(back, v * e.n), mask)
+                e.store(total, e.at(back, v * e.n), some)
             close()
-            for c in range(n):
-                for v, mask in enumerate(masks):
-                    e.store(builder.load(sums[c][v]), e.at(dwt, e.times(k, c), i, v * e.n), mask)
-                builder.store(builder.load(outer[c]), e.at(db, c))
+            for target, cells in zip(targets, sums, strict=True):
+                for v, some in enumerate(parts):
+                    e.store(builder.load(cells[v]), e.at(target, v * e.n), some)
 
+        # Chains that wait on their own latency: the panels may begin meanwhile.
+        s, close = _loop(builder, behind, 1, "biases", first)
+        for c, cell in enumerate(totals):
+            builder.store(builder.fadd(builder.load(cell), builder.load(e.at(dz, e.times(s, n), c))), cell)
+        close()
         e.panels(k, wide, panel)
+        close_block()
+        for c, cell in enumerate(totals):
+            builder.store(builder.load(cell), e.at(db, c))
 
     i = types.intp
     return types.void(i, i, i, x, dz, wt, dwt, db, dx), _by_width(vec, emit)
+
+
+class _Rows:
+    """Distances between rows in registers, which give addresses of up to seven rows further without arithmetic.
+
+    Left to itself, LLVM keeps a pointer for each row, in memory (300 × 64 -> 3 on Zen 3, whose registers are 8: 111
+    instructions for 8 × 8 inputs, now 77 for 16 × 4; 4.9 -> 3.3 µs).
+    """
+
+    def __init__(self, e, length):
+        self._e, size = e, _bytes(e.vty.element)
+        self._odd = [_opaque(e.builder, e.times(length, r * size)) for r in range(1, 8, 2)]
+
+    def further(self, pointer, r):
+        """Return the pointer to what lies `r` rows further."""
+        if r == 0:
+            return pointer
+        lowest, builder = r & -r, self._e.builder
+        byte = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        byte = self._e.at(byte, self._e.times(self._odd[r // lowest // 2], lowest))
+        return builder.bitcast(byte, pointer.type)
 
 
 @intrinsic
@@ -254,64 +328,119 @@ def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
     def emit(e, sig, args, n):
         _, m, k, x, w, w_row, w_step, b, biased, y = args
         builder, step = e.builder, e.n
-        blocks = max(1, min(2, _REGISTERS // 2 // step))
-        one = _number(1)
-        last = builder.sub(m, one)
         is_biased = builder.icmp_signed("!=", biased, _number(0))
         starts = [cgutils.alloca_once(builder, e.vty) for _ in range(n)]
         for c, cell in enumerate(starts):
             builder.store(e.zero, cell)
             with builder.if_then(is_biased):
                 builder.store(e.spread(e.at(b, c)), cell)
-        room = [cgutils.alloca_once(builder, ir.ArrayType(e.vty, step)) for _ in range(blocks)]
-        s, close = _loop(builder, m, blocks * step, "samples")
-        sums = e.cells(n, blocks, [builder.load(cell) for cell in starts])
-
-        def columns(first, mask):
-            """Return the turned blocks of `step` inputs from `first` on; rows behind the last one repeat it."""
-            pointer, turned = e.at(x, e.times(k, s), first), []
-            for block in range(blocks):
-                lines = []
-                for r in range(step):
-                    lines.append(e.load(pointer, mask))
-                    here = builder.add(s, _number(block * step + r))
-                    further = builder.icmp_signed("<", here, last)
-                    pointer = e.at(pointer, builder.select(further, k, _number(0)))
-                turned.append(_transposed_by_quarters(e.builder, lines))
-            return turned
-
-        whole = builder.mul(builder.sdiv(k, _number(step)), _number(step))
-        t, next_columns = _loop(builder, whole, step, "inputs")
-        turned = columns(t, None)
-        at = [e.at(w, e.times(t, w_step), e.times(w_row, c)) for c in range(n)]
-        for j in range(step):
-            for c in range(n):
-                weight = e.spread(at[c])
-                for block in range(blocks):
-                    e.add_product(sums[c][block], turned[block][j], weight)
-                at[c] = e.at(at[c], w_step)
-        next_columns()
+        # Inputs that are turned at once: these registers and those of the sums have to be there.
+        wide = step if _REGISTERS == 32 else 16 // _bytes(e.vty.element)
+        whole = builder.mul(builder.sdiv(k, _number(wide)), _number(wide))
         left = builder.sub(k, whole)
-        with builder.if_then(builder.icmp_signed(">", left, _number(0))):
-            for block, lines in enumerate(columns(whole, _tail_mask(builder, left, step))):
-                for j, line in enumerate(lines):
-                    builder.store(line, builder.gep(room[block], [_number(0), _number(j)]))
-            j, next_input = _loop(builder, left, 1, "rest")
-            place = e.times(builder.add(whole, j), w_step)
-            for c in range(n):
-                weight = e.spread(e.at(w, place, e.times(w_row, c)))
-                for block in range(blocks):
-                    line = builder.load(builder.gep(room[block], [_number(0), j]))
-                    e.add_product(sums[c][block], line, weight)
-            next_input()
-        for block in range(blocks):
-            done = builder.add(s, _number(block * step))
-            target, rest = e.at(y, e.times(done, n)), e.times(builder.sub(m, done), n)
-            vectors = [builder.load(sums[c][block]) for c in range(n)]
+        piece = ir.VectorType(e.vty.element, wide)
+        x_rows, w_rows = _Rows(e, k), _Rows(e, w_row)
+
+        def turned(cells, row, mask=None):
+            """Return, for each row of `cells`, registers of the next `wide` inputs, and go on to those behind them."""
+            pointers = [builder.load(cell) for cell in cells]
+            lines = []
+            for i in range(wide):
+                parts = [row(pointers, r) for r in range(i, step, wide)]
+                parts = [
+                    _load(builder, part, piece) if mask is None else _masked_load(builder, part, piece, mask)
+                    for part in parts
+                ]  # fmt: skip
+                while len(parts) > 1:
+                    both = list(range(2 * parts[0].type.count))
+                    parts = [_shuffle(builder, *pair, both) for pair in zip(parts[::2], parts[1::2], strict=True)]
+                lines += parts
+            return _transposed_by_quarters(builder, lines)
+
+        def rows(s, blocks, tops, row):
+            """Return the sums of the rows from `s` on, a register a block and output.
+
+            `row(pointers, r)` is the pointer to the row s + r, if `pointers` are what was stored in `tops`.
+            """
+            sums = e.cells(n, blocks, [builder.load(cell) for cell in starts])
+            weights = cgutils.alloca_once(builder, w.type)
+            builder.store(w, weights)
+
+            def columns(mask=None):
+                results = [
+                    turned(tops, lambda pointers, r, first=block * step: row(pointers, first + r), mask)
+                    for block in range(blocks)
+                ]
+                for cell in tops:
+                    builder.store(_opaque(builder, e.at(builder.load(cell), wide)), cell)
+                return results
+
+            def add(lines):
+                pointer = builder.load(weights)
+                for c in range(n):
+                    weight = e.spread(w_rows.further(pointer, c))
+                    for block, line in enumerate(lines):
+                        e.add_product(sums[c][block], line, weight)
+                builder.store(_opaque(builder, e.at(pointer, w_step)), weights)
+
+            _, next_columns = _loop(builder, whole, wide, "inputs")
+            for lines in zip(*columns(), strict=True):
+                add(lines)
+            next_columns()
+            with builder.if_then(builder.icmp_signed(">", left, _number(0))):
+                room = [cgutils.alloca_once(builder, ir.ArrayType(e.vty, wide)) for _ in range(blocks)]
+                for lines, cell in zip(columns(_tail_mask(builder, left, wide)), room, strict=True):
+                    for j, line in enumerate(lines):
+                        builder.store(line, builder.gep(cell, [_number(0), _number(j)]))
+                j, next_input = _loop(builder, left, 1, "rest")
+                add([builder.load(builder.gep(cell, [_number(0), j])) for cell in room])
+                next_input()
+            return [[builder.load(cells[block]) for cells in sums] for block in range(blocks)]
+
+        def steadily(blocks):
+            """Compute all rows where there are whole blocks of them: the last ones once more, rather than fewer."""
+            tall = blocks * step
+            at, close = _loop(builder, m, tall, "samples")
+            final = builder.sub(m, _number(tall))
+            s = builder.select(builder.icmp_signed("<", at, final), at, final)
+            tops = [cgutils.alloca_once(builder, x.type) for _ in range(0, tall, 8)]
+            for i, cell in enumerate(tops):
+                builder.store(e.at(x, e.times(k, builder.add(s, _number(8 * i)))), cell)
+            sums = rows(s, blocks, tops, lambda pointers, r: x_rows.further(pointers[r // 8], r % 8))
+            for block, vectors in enumerate(sums):
+                target = e.at(y, e.times(builder.add(s, _number(block * step)), n))
+                for q in range(n):
+                    e.store(e.interleaved(vectors, q), e.at(target, q * step))
+            close()
+
+        def rarely():
+            """Compute less than a block of rows: the last one stands for those that are missing."""
+            top = cgutils.alloca_once(builder, x.type)
+            builder.store(x, top)
+            last = builder.sub(m, _number(1))
+
+            def row(pointers, r):
+                there = builder.icmp_signed("<", _number(r), last)
+                return e.at(pointers[0], e.times(k, builder.select(there, _number(r), last)))
+
+            (vectors,) = rows(_number(0), 1, [top], row)
             for q in range(n):
-                mask = _tail_mask(builder, builder.sub(rest, _number(q * step)), step)
-                e.store(e.interleaved(vectors, q), e.at(target, q * step), mask)
-        close()
+                some = e.some(builder.sub(e.times(m, n), _number(q * step)))
+                e.store(e.interleaved(vectors, q), e.at(y, q * step), some)
+
+        most = 2 if 2 * (wide + n) < _REGISTERS else 1
+        done = builder.append_basic_block("few.rows.done")
+        for blocks in range(most, 0, -1):
+            fits, less = (builder.append_basic_block(f"few.rows.{part}") for part in ("fit", "less"))
+            builder.cbranch(builder.icmp_signed(">=", m, _number(blocks * step)), fits, less)
+            builder.position_at_end(fits)
+            steadily(blocks)
+            builder.branch(done)
+            builder.position_at_end(less)
+        with builder.if_then(builder.icmp_signed(">", m, _number(0))):
+            rarely()
+        builder.branch(done)
+        builder.position_at_end(done)
 
     i = types.intp
     return types.void(i, i, i, x, w, i, i, b, i, y), _by_width(vec, emit)
@@ -330,8 +459,8 @@ def split_columns(typingctx, n, source, at, rows, target, target_at, target_row)
         pointer = element(e.context, e.builder, sig.args[1], source, at)
         out = element(e.context, e.builder, sig.args[4], target, target_at)
         count = e.times(rows, n)
-        masks = [_tail_mask(e.builder, e.builder.sub(count, _number(q * e.n)), e.n) for q in range(n)]
-        vectors = [e.load(e.at(pointer, q * e.n), mask) for q, mask in enumerate(masks)]
+        parts = [e.some(e.builder.sub(count, _number(q * e.n))) for q in range(n)]
+        vectors = [e.load(e.at(pointer, q * e.n), some) for q, some in enumerate(parts)]
         for c in range(n):
             e.store(e.taken_apart(vectors, c), e.at(out, e.times(target_row, c)))
 
@@ -351,8 +480,8 @@ def join_columns(typingctx, n, source, at, source_row, rows, target, target_at):
         vectors = [e.load(e.at(pointer, e.times(source_row, c))) for c in range(n)]
         count = e.times(rows, n)
         for q in range(n):
-            mask = _tail_mask(e.builder, e.builder.sub(count, _number(q * e.n)), e.n)
-            e.store(e.interleaved(vectors, q), e.at(out, q * e.n), mask)
+            some = e.some(e.builder.sub(count, _number(q * e.n)))
+            e.store(e.interleaved(vectors, q), e.at(out, q * e.n), some)
 
     i = types.intp
     return types.void(i, source, i, i, i, target, i), _by_width(vec, emit)

@@ -43,7 +43,7 @@ def both(m, k, n, dtype, special=False):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("few", [1, 2, 3, 4])
 def test_bits_are_those_of_the_general_kernels(few, dtype):
-    for m in (0, 1, 7, 16, 17, 33, 300):
+    for m in (0, 1, 7, 9, 16, 17, 33, 64, 300):
         for width in WIDTHS:
             for shape in ((m, few, width), (m, width, few)):
                 for ours, general in zip(*both(*shape, dtype), strict=True):
