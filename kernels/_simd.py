@@ -1273,10 +1273,10 @@ def tile(
     return sig, codegen
 
 
-# --- two narrow layers at once ------------------------------------------------------------------------------------
+# --- what loops of narrow layers are made of, see `_simd_few` and `_simd_narrow` ----------------------------------
 
 NARROW = 4
-"""Most inputs, and most outputs, of a network that the two tiles below take through a hidden ReLU layer."""
+"""Most inputs, or outputs, of a layer whose loops are unrolled along them."""
 _REGISTERS = 16 if VECTOR_BYTES == 32 else 32
 
 
@@ -1302,164 +1302,6 @@ def _loop(builder, stop, step, name, start=None):
         builder.position_at_end(done)
 
     return i, close
-
-
-def _by_shape(emit):
-    """Emit one variant for each pair of narrow widths behind a switch on the first two integer arguments."""
-
-    def codegen(context, builder, sig, args):
-        i64 = ir.IntType(64)
-        done, nothing = builder.append_basic_block("narrow.done"), builder.append_basic_block("narrow.none")
-        which = builder.add(builder.mul(args[0], ir.Constant(i64, NARROW + 1)), args[1])
-        switch = builder.switch(which, nothing)
-        with builder.goto_block(nothing):
-            builder.branch(done)
-        for n_in in range(1, NARROW + 1):
-            for n_out in range(1, NARROW + 1):
-                block = builder.append_basic_block(f"narrow.{n_in}.{n_out}")
-                switch.add_case(ir.Constant(i64, n_in * (NARROW + 1) + n_out), block)
-                builder.position_at_end(block)
-                emit(context, builder, sig, args, n_in, n_out)
-                builder.branch(done)
-        builder.position_at_end(done)
-        return context.get_dummy_value()
-
-    return codegen
-
-
-@intrinsic
-def narrow_forward(typingctx, n_in, n_out, m, hidden, x, x_row, w1, b1, w2, b2, z, z_row):
-    """Run a network of two dense layers with ReLU between, lanes along the samples.
-
-    `z[c, s] = b2[c] + sum_h relu(b1[h] + sum_k x[k, s] w1[k, h]) w2[h, c]` for `s < m`, sums in increasing index.
-    All arrays are pointers; `x` and `z` hold a feature's samples together, rows `x_row` and `z_row` apart, and may be
-    read and written up to the next multiple of four registers of samples.
-    """
-    vec = _like(z)
-
-    def emit(context, builder, sig, args, n_in, n_out):
-        _, _, m, hidden, x, x_row, w1, b1, w2, b2, z, z_row = args
-        vty, i64, n = context.get_value_type(vec), ir.IntType(64), vec.lanes
-        zero = ir.Constant(vty, None)
-        wide = max(1, min(4, (_REGISTERS - 4) // (n_in + n_out + 1)))
-        s, next_samples = _loop(builder, m, wide * n, "samples")
-
-        def at(pointer, *offsets):
-            for offset in offsets:
-                pointer = builder.gep(pointer, [ir.Constant(i64, offset) if isinstance(offset, int) else offset])
-            return pointer
-
-        def times(value, number):
-            return builder.mul(value, ir.Constant(i64, number))
-
-        def spread(pointer):
-            return _splat(builder, builder.load(pointer), n)
-
-        inputs = [[_load(builder, at(x, times(x_row, k), s, v * n), vty) for v in range(wide)] for k in range(n_in)]
-        sums = [[cgutils.alloca_once(builder, vty) for _ in range(wide)] for _ in range(n_out)]
-        for c in range(n_out):
-            bias = spread(at(b2, c))
-            for v in range(wide):
-                builder.store(bias, sums[c][v])
-        h, next_hidden = _loop(builder, hidden, 1, "hidden")
-        total = [spread(at(b1, h))] * wide
-        for k in range(n_in):
-            weight = spread(at(w1, times(hidden, k), h))
-            total = [_call(builder, "llvm.fma", vty, inputs[k][v], weight, total[v]) for v in range(wide)]
-        total = [_relu(builder, t, zero) for t in total]
-        for c in range(n_out):
-            weight = spread(at(w2, times(h, n_out), c))
-            for v in range(wide):
-                value = _call(builder, "llvm.fma", vty, total[v], weight, builder.load(sums[c][v]))
-                builder.store(value, sums[c][v])
-        next_hidden()
-        for c in range(n_out):
-            for v in range(wide):
-                _store(builder, builder.load(sums[c][v]), at(z, times(z_row, c), s, v * n))
-        next_samples()
-
-    i = types.intp
-    return types.void(i, i, i, i, x, i, w1, b1, w2, b2, z, i), _by_shape(emit)
-
-
-@intrinsic
-def narrow_backward(
-    typingctx, n_in, n_out, m, hidden, x, x_row, w1, b1, w2t, w2t_row, dz, dz_row, dw1, db1, dw2t, db2
-):  # fmt: skip
-    """Go back through the network of `narrow_forward`, lanes along the hidden units, in one pass over the samples.
-
-    With `a = relu(b1 + x w1)`, computed again, and `d[s, h] = [a > 0] sum_c dz[c, s] w2t[c, h]`:
-    `dw1[k, h] = sum_s x[k, s] d[s, h]`, `db1[h] = sum_s d[s, h]`, `dw2t[c, h] = sum_s dz[c, s] a[s, h]`,
-    `db2[c] = sum_s dz[c, s]`.
-    Parameters may be read up to four registers behind their end; rows of `w2t` and `dw2t` are `w2t_row` apart.
-    """
-    vec = _like(dz)
-
-    def emit(context, builder, sig, args, n_in, n_out):
-        _, _, m, hidden, x, x_row, w1, b1, w2t, w2t_row, dz, dz_row, dw1, db1, dw2t, db2 = args
-        vty, i64, n = context.get_value_type(vec), ir.IntType(64), vec.lanes
-        zero = ir.Constant(vty, None)
-        wide = max(1, min(4, (_REGISTERS - 6) // (n_in + n_out + 1)))
-        h, next_units = _loop(builder, hidden, wide * n, "units")
-
-        def at(pointer, *offsets):
-            for offset in offsets:
-                pointer = builder.gep(pointer, [ir.Constant(i64, offset) if isinstance(offset, int) else offset])
-            return pointer
-
-        def times(value, number):
-            return builder.mul(value, ir.Constant(i64, number))
-
-        def spread(pointer):
-            return _splat(builder, builder.load(pointer), n)
-
-        def fused(a, b, c):
-            return _call(builder, "llvm.fma", vty, a, b, c)
-
-        cells = [[cgutils.alloca_once(builder, vty) for _ in range(wide)] for _ in range(n_in + 1 + n_out)]
-        for row in cells:
-            for cell in row:
-                builder.store(zero, cell)
-        # The outputs' biases ride along: alone they would be chains that wait on their own latency.
-        outer = [cgutils.alloca_once(builder, vty.element) for _ in range(n_out)]
-        for cell in outer:
-            builder.store(ir.Constant(vty.element, 0.0), cell)
-        first = [[at(w1, times(hidden, k), h, v * n) for v in range(wide)] for k in range(n_in)]
-        second = [[at(w2t, times(w2t_row, c), h, v * n) for v in range(wide)] for c in range(n_out)]
-        s, next_sample = _loop(builder, m, 1, "samples")
-        xs = [spread(at(x, times(x_row, k), s)) for k in range(n_in)]
-        values = [builder.load(at(dz, times(dz_row, c), s)) for c in range(n_out)]
-        ds = [_splat(builder, value, n) for value in values]
-        for value, cell in zip(values, outer, strict=True):
-            builder.store(builder.fadd(builder.load(cell), value), cell)
-        for v in range(wide):
-            total = _load(builder, at(b1, h, v * n), vty)
-            for k in range(n_in):
-                total = fused(xs[k], _load(builder, first[k][v], vty), total)
-            back = zero
-            for c in range(n_out):
-                back = fused(ds[c], _load(builder, second[c][v], vty), back)
-            back = builder.select(builder.fcmp_ordered(">", total, zero), back, zero)
-            out = _relu(builder, total, zero)
-            for k in range(n_in):
-                builder.store(fused(xs[k], back, builder.load(cells[k][v])), cells[k][v])
-            builder.store(builder.fadd(builder.load(cells[n_in][v]), back), cells[n_in][v])
-            for c in range(n_out):
-                cell = cells[n_in + 1 + c][v]
-                builder.store(fused(ds[c], out, builder.load(cell)), cell)
-        next_sample()
-        for v in range(wide):
-            left = builder.sub(hidden, builder.add(h, ir.Constant(i64, v * n)))
-            targets = [at(dw1, times(hidden, k), h, v * n) for k in range(n_in)] + [at(db1, h, v * n)]
-            targets += [at(dw2t, times(w2t_row, c), h, v * n) for c in range(n_out)]
-            for row, target in zip(cells, targets, strict=True):
-                _store_some(builder, builder.load(row[v]), target, left)
-        for c, cell in enumerate(outer):
-            builder.store(builder.load(cell), at(db2, c))
-        next_units()
-
-    i = types.intp
-    return types.void(i, i, i, i, x, i, w1, b1, w2t, i, dz, i, dw1, db1, dw2t, db2), _by_shape(emit)
 
 
 # --- the state of the core ----------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ their gradient are ever stored. Each sum is the same chain as in `network`, so t
 import numpy as np
 
 from ._compile import kernel, primitive
-from ._simd import NARROW, lanes, narrow_backward, narrow_forward
+from ._simd import NARROW, lanes
+from ._simd_narrow import SPREAD_SIZE, narrow_backward, narrow_forward
 from .gemm import turn
 from .jobs import (
     BAD_STEP,
@@ -35,7 +36,7 @@ _BLOCK = 64
 def work_size(n_in, hidden, n_out, n_params, rows, batch):
     """Return the elements of workspace that `run_narrow` needs."""
     x_row, z_row = _up(max(rows, batch)) + _BLOCK, _up(batch) + _BLOCK
-    return n_in * x_row + (n_out + 1) * z_row + 2 * n_out * _up(hidden) + _up(n_params) + 4 * _BLOCK
+    return n_in * x_row + (n_out + 1) * z_row + 2 * n_out * _up(hidden) + _up(n_params) + 4 * _BLOCK + SPREAD_SIZE
 
 
 def _up(n):
@@ -44,15 +45,15 @@ def _up(n):
 
 @primitive("iiiipipppppi")
 def outputs(n_in, n_out, m, hidden, x, x_row, w1, b1, w2, b2, z, z_row):
-    """`_simd.narrow_forward` behind a symbol, with an offset behind each array."""
+    """`_simd_narrow.narrow_forward` behind a symbol, with an offset behind each array."""
     narrow_forward(n_in, n_out, m, hidden, x, x_row, w1, b1, w2, b2, z, z_row)
 
 
-@primitive("iiiipipppipipppp")
-def gradients(n_in, n_out, m, hidden, x, x_row, w1, b1, w2t, w2t_row, dz, dz_row, dw1, db1, dw2t, db2):
-    """`_simd.narrow_backward` behind a symbol, with an offset behind each array."""
+@primitive("iiiipipppipippppp")
+def gradients(n_in, n_out, m, hidden, x, x_row, w1, b1, w2t, w2t_row, dz, dz_row, dw1, db1, dw2t, db2, room):
+    """`_simd_narrow.narrow_backward` behind a symbol, with an offset behind each array."""
     narrow_backward(
-        n_in, n_out, m, hidden, x, x_row, w1, b1, w2t, w2t_row, dz, dz_row, dw1, db1, dw2t, db2
+        n_in, n_out, m, hidden, x, x_row, w1, b1, w2t, w2t_row, dz, dz_row, dw1, db1, dw2t, db2, room
     )  # fmt: skip
 
 
@@ -80,6 +81,7 @@ def run_narrow(
     dw2t = w2t + n_out * across
     grad = dw2t + n_out * across
     total_params = params.size
+    room = grad + (total_params + 63) // 64 * 64
     # Zero where gradients have gaps between arrays: what lies in the gaps of the parameters then stays as it is.
     work[grad : grad + total_params] = 0.0
     if not shuffle:
@@ -125,7 +127,7 @@ def run_narrow(
             turn(params, w2 + h * n_out, n_out, min(step, hidden - h), n_out, work, w2t + h, across)
         gradients(
             n_in, n_out, m, hidden, work, x_at, x_row, params, w1, params, b1, work, w2t, across, work, z, z_row,
-            work, grad + w1, work, grad + b1, work, dw2t, work, grad + b2,
+            work, grad + w1, work, grad + b1, work, dw2t, work, grad + b2, work, room,
         )  # fmt: skip
         for h in range(0, hidden, step):
             turn(work, dw2t + h, across, n_out, min(step, hidden - h), work, grad + w2 + h * n_out, n_out)
