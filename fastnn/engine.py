@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from fastnn import threads
 from fastnn._array_steps import check_finite
 from fastnn.activations import Activation, Linear, Softmax
 from fastnn.arrays import Array
 from fastnn.base import Layer
-from fastnn.kernels import gemm, losses, network, train, zeros
+from fastnn.kernels import gemm, losses, network, predict, zeros
 from fastnn.layers import Dense, Dropout
 
 LINE = 16  # elements between buffers' starts: a cache line of float32
@@ -217,24 +218,27 @@ class Predictor:
         self.plans: dict[int, Plan] = {}
         self.operations = operations
         # Workspaces that no call is using: each thread that predicts takes one and puts it back.
-        self.spare: list[tuple[Array, Array]] = []
+        self.spare: list[tuple[Array, Array, npt.NDArray[np.int64]]] = []
         self._of_a_row: Callable[..., Any] | None = None
 
-    def _prepare(self, rows: int, limit: int | None) -> tuple[Plan, int, Array, Array]:
+    def _prepare(self, rows: int, limit: int | None) -> tuple[Plan, int, Array, Array, npt.NDArray[np.int64]]:
         block = 6 if rows <= 6 else _PREDICT_ROWS
         plan = self.plans.get(block)
         if plan is None:
             plan = self.plans[block] = Plan(self.operations, block, self.parameters.dtype)
         n_workers = 1 if rows == 1 else threads.workers(self.flops * rows, limit)
         try:
-            work, finite = self.spare.pop()
+            work, finite, turn = self.spare.pop()
         except IndexError:
             work = finite = np.empty(0, self.parameters.dtype)
+            turn = np.empty(1, np.int64)
         if work.size < n_workers * plan.forward_part:
             work = aligned(n_workers * plan.forward_part, self.parameters.dtype)
         if finite.size < n_workers:
             finite = np.empty(n_workers, self.parameters.dtype)
-        return plan, n_workers, work, finite
+        if n_workers > 1:
+            turn[0] = 0
+        return plan, n_workers, work, finite, turn
 
     def predict(self, X: Array, limit: int | None) -> Array:
         """Return the network's outputs for the rows of `X`, whose layout has been checked.
@@ -247,36 +251,36 @@ class Predictor:
         self.parameters.read()
         rows = len(X)
         out = np.empty((rows, self.n_out), X.dtype)
-        plan, n_workers, work, finite = self._prepare(rows, limit)
+        plan, n_workers, work, finite, turn = self._prepare(rows, limit)
         arguments = (
             X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows, plan.forward_scratch,
-            plan.forward_part, out.reshape(-1), finite,
+            plan.forward_part, out.reshape(-1), finite, turn,
         )  # fmt: skip
         if rows == 1:
             # These types are known: code called without a look at them takes 0.3 µs less of 6.
             if self._of_a_row is None:
-                self._of_a_row = train.predict.entry(*arguments, 1)
+                self._of_a_row = predict.predict.entry(*arguments, 1)
             self._of_a_row(*arguments, 1)
         else:
-            threads.call(train.predict, n_workers, *arguments)
+            threads.call(predict.predict, n_workers, *arguments)
         # A list of one number takes 0.1 µs of a row's 5.
         if finite.item(0) or n_workers > 1 and any(finite[1:n_workers].tolist()):
             check_finite(X, X, "X")
-        self.spare.append((work, finite))
+        self.spare.append((work, finite, turn))
         return out
 
     def evaluate(self, X: Array, labels: Array, targets: Array, loss: Any, limit: int | None) -> tuple[Array, Array]:
         """Return each row's loss, and 1 where its class is right."""
         self.parameters.read()
         row_loss, hits = np.empty(len(X), X.dtype), np.empty(len(X), X.dtype)
-        plan, n_workers, work, finite = self._prepare(max(len(X), 7), limit)
+        plan, n_workers, work, finite, turn = self._prepare(max(len(X), 7), limit)
         soft = loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0
         threads.call(
-            train.evaluate, n_workers, X.reshape(-1), labels.astype(X.dtype), targets.reshape(-1),
+            predict.evaluate, n_workers, X.reshape(-1), labels.astype(X.dtype), targets.reshape(-1),
             self.parameters.flat, work, plan.table, plan.factors, plan.rows, plan.forward_scratch, plan.forward_part,
-            loss.code, soft, float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits,
+            loss.code, soft, float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits, turn,
         )  # fmt: skip
-        self.spare.append((work, finite))
+        self.spare.append((work, finite, turn))
         return row_loss, hits
 
 

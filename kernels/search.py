@@ -5,8 +5,8 @@ from ._simd import lanes, load_n, store_n
 from .losses import class_major_cross_entropy, loss_part, sum_rows
 from .narrow import outputs
 from .network import BIASES, GRAD, LD, N_IN, N_OUT, OUT, WEIGHTS, penalty
+from .predict import forward_block
 from .rng import STREAM_USER, normal_part
-from .train import forward_block
 
 REPLACE, ADJUST = 0, 1
 
@@ -54,7 +54,7 @@ def random_search(
     Parameters
     ----------
     X : (rows · features,) array of T, read
-    labels, targets, plan, factors, block, scratch_at, loss, soft, smoothing : as in `train.evaluate`
+    labels, targets, plan, factors, block, scratch_at, loss, soft, smoothing : as in `predict.evaluate`
     best : (n,) array of T, updated
         The parameters with the lowest loss so far.
     trial : (n + 64,) array of T, written

@@ -1,10 +1,10 @@
-"""The training loop: a chunk of steps in one call, and prediction and evaluation block by block."""
+"""The training loop: a chunk of steps in one call."""
 
 import numpy as np
 from numba import prange
 
 from ._compile import kernel, outlined
-from ._simd import TILE_ROWS, lanes, load_n, splat, store_n, sum_lanes, ticks
+from ._simd import TILE_ROWS, ticks
 from .activations import derive_part
 from .gemm import LINEAR
 from .jobs import (
@@ -36,7 +36,6 @@ from .jobs import (
     note,
 )
 from .losses import loss_part, sum_rows
-from .math import nothing_but_numbers
 from .network import (
     ACTIVATE,
     DENSE,
@@ -261,88 +260,3 @@ def run_chunk(
             X, labels, targets, order, params, s1, s2, s3, work, losses, hits, plan, factors, scalars, job, smoothing,
             sync, tally, history, np.int64(worker), n_workers,
         )  # fmt: skip
-
-
-@outlined
-def forward_block(X, row, m, features, params, work, base, plan, factors, s_at):
-    """Take `m` rows of `X` through the network within one worker's part of the workspace."""
-    operate(plan, factors, 0, X, row * features, features, params, work, base, m, False, 0, work, s_at, 0, 1)
-    for o in range(1, plan.shape[0]):
-        operate(
-            plan, factors, o, work, base + plan[o - 1, OUT], plan[o - 1, LD], params, work, base, m, False, 0,
-            work, s_at, 0, 1,
-        )  # fmt: skip
-
-
-@kernel
-def predict(X, params, work, plan, factors, block, scratch_at, part, out, finite, n_workers):
-    """Network outputs of all rows, `block` rows at a time.
-
-    Parameters
-    ----------
-    X : (rows · features,) array of T, read
-    params : 1-D array of T, read
-    work : 1-D array of T, written
-        `part` elements for each worker, scratch at `scratch_at` in each.
-    plan, factors : as in `run_chunk`
-    block : int
-        Rows that the plan's buffers hold.
-    scratch_at, part : int
-        Layout of a worker's part of `work`.
-    out : (rows · outputs,) array of T, written
-    finite : (workers,) array of T, written
-        Zero from each worker whose rows hold numbers only, NaN where one holds NaN or infinity: the rows are in the
-        cache anyway, while a pass of its own over all of them takes a tenth of the time.
-    n_workers : int
-        Parallel over blocks of rows; a row's outputs do not depend on the block it is in.
-    """
-    ops, features = plan.shape[0], plan[0, 1]
-    n = plan[ops - 1, N_OUT]
-    rows = out.size // n
-    step = lanes(out)
-    for worker in prange(n_workers):
-        w = np.int64(worker)
-        base = w * part
-        faults = splat(out, 0.0)
-        for row in range(share(rows, w, n_workers, 6), share(rows, w + 1, n_workers, 6), block):
-            m = min(block, share(rows, w + 1, n_workers, 6) - row)
-            faults = nothing_but_numbers(X, row * features, (row + m) * features, faults)
-            forward_block(X, row, m, features, params, work, base, plan, factors, base + scratch_at)
-            for r in range(m):
-                at = base + plan[ops - 1, OUT] + r * plan[ops - 1, LD]
-                for j in range(0, n, step):
-                    store_n(out, (row + r) * n + j, load_n(work, at + j, n - j), n - j)
-        finite[w] = sum_lanes(faults)
-
-
-@kernel
-def evaluate(
-    X, labels, targets, params, work, plan, factors, block, scratch_at, part, loss, soft, smoothing,
-    losses, hits, n_workers,
-):  # fmt: skip
-    """Loss and correctness of all rows, `block` rows at a time.
-
-    Parameters
-    ----------
-    X, labels, targets, plan, factors : as in `run_chunk`
-    params, work, block, scratch_at, part : as in `predict`
-    loss : int
-        The loss's number; `soft` and `smoothing` as in `losses.softmax_cross_entropy`.
-    losses, hits : (rows,) arrays of T, written
-    n_workers : int
-        Parallel over blocks of rows.
-    """
-    ops, features = plan.shape[0], plan[0, 1]
-    n = plan[ops - 1, N_OUT]
-    rows = losses.size
-    for worker in prange(n_workers):
-        w = np.int64(worker)
-        base = w * part
-        for row in range(share(rows, w, n_workers, 16), share(rows, w + 1, n_workers, 16), block):
-            m = min(block, share(rows, w + 1, n_workers, 16) - row)
-            forward_block(X, row, m, features, params, work, base, plan, factors, base + scratch_at)
-            loss_part(
-                loss, work, base + plan[ops - 1, OUT], plan[ops - 1, LD], labels, row, targets, row * n, n,
-                soft, smoothing, work, base + plan[ops - 1, GRAD], plan[ops - 1, LD],
-                losses[row:], hits[row:], 0, m, n, 1.0, work, base + scratch_at,
-            )  # fmt: skip

@@ -582,9 +582,9 @@ add(
 # Whole networks.
 
 _tanh, _relu = OneHidden("tanh"), OneHidden("relu")
-add("train.predict", networks, _tanh.build, _tanh.ours_predict, _tanh.twin_predict, _tanh.bound_predict, False)
+add("predict.predict", networks, _tanh.build, _tanh.ours_predict, _tanh.twin_predict, _tanh.bound_predict, False)
 add(
-    "train.evaluate", networks, _tanh.build, _tanh.ours_evaluate, _tanh.twin_evaluate, _tanh.bound_evaluate,
+    "predict.evaluate", networks, _tanh.build, _tanh.ours_evaluate, _tanh.twin_evaluate, _tanh.bound_evaluate,
     False,
 )  # fmt: skip
 add("train.run_chunk", networks, _tanh.build, _tanh.ours_train, _tanh.twin_train, _tanh.bound_train, False)

@@ -386,6 +386,18 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(number, spread):
     assert outputs(model, X)[0] == wanted[0]
 
 
+def test_workers_that_share_blocks_out_leave_none_and_begin_anew(spread):
+    X = np.random.default_rng(0).normal(size=(1001, 3)).astype(np.float32)
+    y = np.arange(len(X)) % 4
+    model = fnn.Sequential(fnn.Dense(3, 5, seed=0), fnn.ReLU(), fnn.Dense(5, 4, seed=1))
+    wanted, figures = model.forward(X, training=False), model.evaluate(X, y, n_threads=1)
+    for n_threads in (2, 3, 4, 3, 2):
+        for rows in (1001, 193, 192, 191, 7):
+            assert model.predict(X[:rows], n_threads=n_threads).tobytes() == wanted[:rows].tobytes()
+        assert model.evaluate(X, y, n_threads=n_threads) == figures
+    assert spread.most("predict") == spread.most("evaluate") == 4
+
+
 @pytest.mark.parametrize("number", range(0, 40, 3))
 def test_predict_equals_forward_and_evaluate_does_not_depend_on_threads(number, spread):
     job = Configuration(number)
