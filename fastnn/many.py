@@ -238,11 +238,13 @@ def _made(made: Any, count: int | None, name: str, kind: type) -> list[Any]:
     found = list(made)
     if not found or (count is not None and len(found) != count):
         raise ValueError(f"{name} must hold {count or 'at least one'}, got {len(found)}")
+    seen: set[int] = set()
     for i, one in enumerate(found):
         if not isinstance(one, kind):
             raise TypeError(f"{name}[{i}] must be a {kind.__name__}, got {type(one).__name__}")
-        if any(one is other for other in found[:i]):
+        if id(one) in seen:
             raise ValueError(f"{name}[{i}] is there twice; make one for each network")
+        seen.add(id(one))
     return found
 
 

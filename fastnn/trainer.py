@@ -156,6 +156,8 @@ class Trainer:
                 first.n_in, first.n_out, last.n_out, parameters.flat.size, len(X), batch_size
             )
         self.flat, self.state = parameters.flat, parameters.state
+        touched = self.flat.nbytes + sum(array.nbytes for array in self.state) + self.plan.scratch * dtype.itemsize
+        self.plan.table[:, network.NEAR] = int(touched <= network.NEAR_BYTES)
         self._places = np.empty((0, 3), np.int64)
         self._laid = np.zeros(1, np.int64)
         self._room: Array | None = None

@@ -89,13 +89,17 @@ def panel_asking(
     `height` rows take only the steps whose bits are set in `words`, `per_tile` elements for each tile (see `zeros`).
     Called with an offset behind each array.
     """
-    for r in range(0, m, height):
+    # Counted by hand: of a range with steps, or of quotients, a tile would take two divisions.
+    number, r = 0, 0
+    while r < m:
         tile(
             a, r * a_row, a_row, a_step, b, 0, b_step, c, r * c_row, c_row, steps,
             min(height, m - r), columns, start, start_vector, 0, finish, sign, r * c_row,
-            ask, r // height * ask_step, s1, s2, ask_row, ask_lines,
-            per_tile if m - r >= height else 0, words, r // height * per_tile,
+            ask, number * ask_step, s1, s2, ask_row, ask_lines,
+            per_tile if m - r >= height else 0, words, number * per_tile,
         )  # fmt: skip
+        number += 1
+        r += height
 
 
 @kernel

@@ -14,6 +14,7 @@ from ._simd import (
     STEPS_AT_ONCE,
     TILE_ROWS,
     TILE_VECTORS,
+    VECTOR_BYTES,
     ZERO,
     itemsize,
     lanes,
@@ -37,10 +38,11 @@ DENSE, ACTIVATION, DROPOUT, SOFTMAX = 0, 1, 2, 3
 # `PANELS` is 1 where the weights lie as `panels.rearrange` lays them out. `ROW_WORDS` and `COLUMN_WORDS` are where the
 # workspace has the bits of what is not zero in a first layer's inputs, as `zeros` notes them; 0 where nobody does.
 # `APART`, if not 0, is the distance of panels that the output and its gradient lie in as well: the lines next to those
-# that one core reads are then not those that another one writes, which its prefetcher would take.
+# that one core reads are then not those that another one writes, which its prefetcher would take. `NEAR` is 1 where
+# all that a step touches is so little that nobody asks for what is updated next.
 (KIND, N_IN, N_OUT, WEIGHTS, BIASES, ACTIVATE, OUT, GRAD, LD, STREAM, SEED, PANELS, ROW_WORDS, COLUMN_WORDS,
- APART) = range(15)  # fmt: skip
-COLUMNS = 15
+ APART, NEAR) = range(16)  # fmt: skip
+COLUMNS = 16
 # Columns of the table of factors, one row per operation.
 WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
@@ -56,6 +58,12 @@ MOST_PARTS, MOST_PARTS_UNEVEN = 2, 4
 """Most parts for each worker of a product that is shared out, and where cores are unlike.
 
 Four lost 2 to 6 % where all cores were free; two gain nothing where one is a third slower.
+"""
+NEAR_BYTES = 3_000_000 if VECTOR_BYTES == 32 else 0
+"""Most bytes of parameters, state and workspace that are near.
+
+On Zen 3, asking costs more instructions than it saves waiting there: without, 784-128-10 is 1.02 to 1.08 times as fast
+(32 rows), 784-256-10 1.04 (64 rows), and 784-512-512-10, 13 MB of them, 0.89 to 0.93 times (128 rows).
 """
 PACK_BYTES = 6144
 """Distance of a sample's rows from the next one's, inputs and gradient together, from which on a piece of the inputs is
@@ -227,7 +235,7 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     w_at, b_at, d, ld = plan[o, WEIGHTS], plan[o, BIASES], plan[o, GRAD], plan[o, LD]
     step = lanes(params)
     width = TILE_VECTORS * step
-    in_panels = plan[o, PANELS] != 0
+    in_panels, far = plan[o, PANELS] != 0, plan[o, NEAR] == 0
     turned = few_columns(params, n)
     # Few columns are taken all at once.
     unit = width if in_panels else n if turned else step
@@ -266,7 +274,7 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                 for c in range(0, columns, width):
                     to, d_at = min(width, columns - c), d + s * ld + column(j + c, width, apart)
                     row_ld, ask = (to, w_at + (j + c) * k + r * to) if in_panels else (n, at + c)
-                    p, ask, p_ld, p_rows = params, ask + a0 * row_ld, row_ld, a1 - a0
+                    p, ask, p_ld, p_rows = params, ask + a0 * row_ld, row_ld, a1 - a0 if far else 0
                     if ASKS_AHEAD and p_rows == 0 and apart == 0:
                         # Or for what the next tiles read, which another core has written (28-300-300-300-2: 1.02).
                         ask = d_at + width if c + width < columns else d + (s + depth) * ld + j
