@@ -150,21 +150,27 @@ class _Emitter:
         return self.merged(vectors, [divmod(e * len(vectors) + c, self.n) for e in range(self.n)])
 
 
+def _variants(builder, which, cases, name):
+    """Open a block for each number of `cases` that `which` may be, one after the other, and go on behind them all."""
+    done, nothing = builder.append_basic_block(f"{name}.done"), builder.append_basic_block(f"{name}.none")
+    switch = builder.switch(which, nothing)
+    with builder.goto_block(nothing):
+        builder.branch(done)
+    for case in cases:
+        block = builder.append_basic_block(f"{name}.{case}")
+        switch.add_case(_number(case), block)
+        builder.position_at_end(block)
+        yield case
+        builder.branch(done)
+    builder.position_at_end(done)
+
+
 def _by_width(vec, emit):
     """Emit one variant for each narrow width behind a switch on the first integer argument."""
 
     def codegen(context, builder, sig, args):
-        done, nothing = builder.append_basic_block("few.done"), builder.append_basic_block("few.none")
-        switch = builder.switch(args[0], nothing)
-        with builder.goto_block(nothing):
-            builder.branch(done)
-        for width in range(1, NARROW + 1):
-            block = builder.append_basic_block(f"few.{width}")
-            switch.add_case(_number(width), block)
-            builder.position_at_end(block)
+        for width in _variants(builder, args[0], range(1, NARROW + 1), "few"):
             emit(_Emitter(context, builder, vec), sig, args, width)
-            builder.branch(done)
-        builder.position_at_end(done)
         return context.get_dummy_value()
 
     return codegen

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ._simd import _REGISTERS, NARROW, _like, _loop, _opaque, _relu, _splat
-from ._simd_few import _Emitter, _number
+from ._simd_few import _Emitter, _number, _variants
 
 # Samples whose inputs and gradients lie in the first-level cache in whole registers (32 and 128: 0.97).
 _SPREAD_ROWS = 64
@@ -22,19 +22,11 @@ def _by_shape(vec, emit):
     """Emit one variant for each pair of narrow widths behind a switch on the first two integer arguments."""
 
     def codegen(context, builder, sig, args):
-        done, nothing = builder.append_basic_block("narrow.done"), builder.append_basic_block("narrow.none")
-        which = builder.add(builder.mul(args[0], _number(NARROW + 1)), args[1])
-        switch = builder.switch(which, nothing)
-        with builder.goto_block(nothing):
-            builder.branch(done)
-        for n_in in range(1, NARROW + 1):
-            for n_out in range(1, NARROW + 1):
-                block = builder.append_basic_block(f"narrow.{n_in}.{n_out}")
-                switch.add_case(_number(n_in * (NARROW + 1) + n_out), block)
-                builder.position_at_end(block)
-                emit(_Emitter(context, builder, vec), args[2:], n_in, n_out)
-                builder.branch(done)
-        builder.position_at_end(done)
+        base, widths = NARROW + 1, range(1, NARROW + 1)
+        which = builder.add(builder.mul(args[0], _number(base)), args[1])
+        pairs = [n_in * base + n_out for n_in in widths for n_out in widths]
+        for pair in _variants(builder, which, pairs, "narrow"):
+            emit(_Emitter(context, builder, vec), args[2:], *divmod(pair, base))
         return context.get_dummy_value()
 
     return codegen
@@ -92,7 +84,7 @@ class _Sums:
     """The chains of `narrow_backward` over the samples for `wide` registers of hidden units, and the biases' own."""
 
     def __init__(self, e, n_in, n_out, wide):
-        self.e, self.n_in, self.wide = e, n_in, wide
+        self.e, self.n_in = e, n_in
         self.cells = e.cells(n_in + 1 + n_out, wide)
         # The outputs' biases ride along: alone they would be chains that wait on their own latency.
         self.outer = [cgutils.alloca_once(e.builder, e.vty.element) for _ in range(n_out)]
@@ -112,7 +104,10 @@ class _Sums:
                 self.e.builder.store(self.e.zero, cell)
 
     def add(self, v, bias, weights, values, again):
-        """Add what a sample gives; `values` and `again` are its inputs and gradients, as often as they are needed."""
+        """Add what a sample gives to the chains of register `v`.
+
+        `values` are its inputs and its outputs' gradients; `again` are the same, for the second time they are used.
+        """
         e, builder, n_in = self.e, self.e.builder, self.n_in
         total, back = bias, e.zero
         for k in range(n_in):
