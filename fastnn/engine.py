@@ -138,7 +138,8 @@ class Plan:
         by_rows, by_columns = zeros.room(rows, n_in, itemsize)
         self.column_words = self.row_words + _row(by_rows, itemsize)
         self.scratch = self.column_words + _row(by_columns, itemsize)
-        self.block = (max(gemm.worker_scratch(depth, itemsize), network.block_size(itemsize)) + LINE) // LINE * LINE
+        block = max(gemm.worker_scratch(depth, itemsize), network.block_size(rows, itemsize))
+        self.block = (block + LINE) // LINE * LINE
         self.part = 2 * self.block
         # Without the batch itself, which prediction reads where it lies.
         self.forward_scratch, self.forward_part = size, size + self.part

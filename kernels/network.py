@@ -72,9 +72,12 @@ copied to where its rows follow each other: 64 samples of both are on more pages
 """
 
 
-def block_size(itemsize):
-    """Return the elements of such a block, for elements of `itemsize` bytes."""
-    return BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize)
+def block_size(rows, itemsize):
+    """Return the elements, of `itemsize` bytes, of such a block, or of a piece of inputs of `rows` samples copied."""
+    # The number of pieces is rounded, so that none of two or more is longer than STEPS_AT_ONCE by above a quarter.
+    piece = min(rows, STEPS_AT_ONCE + STEPS_AT_ONCE // 4) if rows > STEPS_AT_ONCE else 0
+    lines = -(-BLOCK_ROWS * itemsize // VECTOR_BYTES) * VECTOR_BYTES // itemsize
+    return max(BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize), piece * lines)
 
 
 @kernel

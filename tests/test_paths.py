@@ -220,6 +220,27 @@ def test_same_bits_many_at_once(number, spread):
             assert not differences(alone[twin], together[twin]), (n_threads, twin, job)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("widths", "batch"), [((790, 800, 10), 310), ((100, 1024, 260, 3), 259), ((28, 300, 300, 2), 500), ((1600, 40), 1)]
+)
+def test_same_bits_of_wide_layers_and_large_batches(widths, batch, dtype):
+    """Where gradients are summed piece by piece, from inputs that are copied first."""
+    r = np.random.default_rng(3)
+    X, y = r.normal(size=(2 * batch, widths[0])).astype(dtype), r.integers(0, widths[-1], 2 * batch)
+
+    def train(callbacks, n_threads):
+        layers = [layer for pair in itertools.pairwise(widths) for layer in (fnn.Dense(*pair), fnn.ReLU())][:-1]
+        model = fnn.Sequential(*layers, seed=1)
+        how = {"optimizer": fnn.Adam(1e-3), "epochs": 2, "batch_size": batch, "shuffle": False}
+        assert model.fit(X, y, callbacks=callbacks, n_threads=n_threads, **how).compiled == (not callbacks)
+        return weights(model)
+
+    wanted = train([EachStep()], 2)
+    assert train([], 1) == wanted
+    assert train([], 2) == wanted
+
+
 def test_the_configurations_cover_what_they_should():
     jobs = [Configuration(number) for number in range(CONFIGURATIONS)]
     layers = [layer for job in jobs for layer in job.model().layers]
