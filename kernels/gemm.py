@@ -39,6 +39,7 @@ from ._simd import (
 from ._simd import (
     RELU as _RELU,
 )
+from ._simd_gradient import WHOLE_TILES, whole_tiles
 from .math import vsigmoid, vtanh
 from .row import ROW_VECTORS, one_row
 from .split import column, panel_parts, parts
@@ -100,6 +101,12 @@ def panel_asking(
         )  # fmt: skip
         number += 1
         r += height
+
+
+@primitive("pipipiiiipppiii")
+def tiles_asking(a, a_step, b, b_step, c, c_row, tiles, steps, start, p, s1, s2, p_row, p_rows, p_step):
+    """`_simd_gradient.whole_tiles` behind a symbol, with an offset behind each array."""
+    whole_tiles(a, a_step, b, b_step, c, c_row, tiles, steps, start, p, s1, s2, p_row, p_rows, p_step)
 
 
 @kernel
@@ -410,11 +417,20 @@ def gradient_block(
         ask_step = (height if p_rows >= 0 else -p_rows) * p_ld
         # State that is not there: the parameters stand for it.
         t1, t2 = s1 if s1.size > 0 else p, s2 if s2.size > 0 else p
-        panel_asking(
-            x, x_at, 1, x_ld, dz, dz_at, dz_ld, out, at, ld, rows, m, columns, start, out, 0, KEEP, out, 0,
-            p, p_at, t1, p_at, t2, p_at, p_ld, lines, ask_step,
-            words, words_at, per_tile, height,
-        )  # fmt: skip
+        r = 0
+        if WHOLE_TILES and per_tile == 0 and columns == width and rows >= height:
+            tiles = rows // height
+            tiles_asking(
+                x, x_at, x_ld, dz, dz_at, dz_ld, out, at, ld, tiles, m, start,
+                p, p_at, t1, p_at, t2, p_at, p_ld, p_rows, ask_step,
+            )  # fmt: skip
+            r, lines = tiles * height, 0
+        if r < rows:
+            panel_asking(
+                x, x_at + r, 1, x_ld, dz, dz_at, dz_ld, out, at + r * ld, ld, rows - r, m, columns, start, out, 0,
+                KEEP, out, 0, p, p_at, t1, p_at, t2, p_at, p_ld, lines, ask_step,
+                words, words_at, per_tile, height,
+            )  # fmt: skip
         return
     for i in range(0, rows, width):
         here = min(width, rows - i)
