@@ -156,8 +156,11 @@ class Parameters:
         Three arrays laid out alike for the optimiser's state; empty where it keeps none.
     """
 
-    def __init__(self, operations: Sequence[Operation], dtype: np.dtype[Any], flat: Array | None = None) -> None:
-        plan = Plan(operations, 1, dtype)
+    def __init__(
+        self, operations: Sequence[Operation], dtype: np.dtype[Any], flat: Array | None = None, plan: Plan | None = None
+    ) -> None:
+        # Where parameters lie does not depend on the rows of a batch.
+        plan = Plan(operations, 1, dtype) if plan is None else plan
         self.dtype = dtype
         self.flat = aligned(plan.n_params, dtype, True) if flat is None else flat
         self.state: list[Array] = [np.empty(0, dtype)] * 3

@@ -20,7 +20,7 @@ from fastnn.kernels import many, sync
 from fastnn.losses import Loss, SoftmaxCrossEntropy
 from fastnn.model import Sequential
 from fastnn.optimizers import Adam, Optimizer
-from fastnn.trainer import Trainer
+from fastnn.trainer import Trainer, zeros_pay
 
 __all__ = ["fit_many"]
 
@@ -137,14 +137,16 @@ class _Run:
     def prepare(self, seeds: list[int], limit: int | None) -> None:
         """Lay the networks' arrays side by side."""
         n, dtype = len(self.networks), self.inputs[0].dtype
-        size, slots = Plan(self.lowered[0], 1, dtype).n_params, self.optimizers[0].n_slots
+        plan, slots = Plan(self.lowered[0], 1, dtype), self.optimizers[0].n_slots
+        size = plan.n_params
         self.params = aligned(n * size, dtype, True).reshape(n, size)
         self.state = [aligned(n * size * (i < slots), dtype, True).reshape(n, -1) for i in range(3)]
         self.trainers = []
         known: dict[tuple[int, int], Array] = {}
+        sparse: dict[int, bool] = {}
         for i, (model, operations) in enumerate(zip(self.networks, self.lowered, strict=True)):
             x, (labels, targets) = self.inputs[i], self.prepared[i]
-            parameters = Parameters(operations, dtype, self.params[i])
+            parameters = Parameters(operations, dtype, self.params[i], plan)
             parameters.bind()
             parameters.bind_state(self.optimizers[i], [s[i] for s in self.state])
             model.adopt(parameters)
@@ -152,9 +154,11 @@ class _Run:
             batch = len(x) if self.batch is None else min(self.batch, len(x))
             if (id(x), batch) not in known:
                 known[id(x), batch] = new_order(x, batch, operations, self.shuffle and batch < len(x), limit)
+            if id(x) not in sparse:
+                sparse[id(x)] = zeros_pay(x)
             trainer = Trainer(
                 operations, parameters, x, labels, targets, self.loss, self.optimizers[i], batch,
-                known[id(x), batch], seeds[i], 1,
+                known[id(x), batch], seeds[i], 1, sparse[id(x)],
             )  # fmt: skip
             self.trainers.append(trainer)
         self.X, x_bounds = _joined(self.inputs)

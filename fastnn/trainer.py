@@ -133,11 +133,14 @@ class Trainer:
     seed : int
     limit : int or None
         Most threads to use.
+    sparse : bool or None
+        What `zeros_pay` says of `X`, if it is known.
     """
 
     def __init__(
         self, operations: Sequence[Operation], parameters: Parameters, X: Array, labels: Array, targets: Array,
         loss: Any, optimizer: Any, batch_size: int, order: Array, seed: int, limit: int | None,
+        sparse: bool | None = None,
     ) -> None:  # fmt: skip
         dtype = parameters.dtype
         self.parameters, self.optimizer = parameters, optimizer
@@ -166,7 +169,8 @@ class Trainer:
         self.order = order
         self.steps_per_epoch = -(-len(X) // batch_size)
         first = self.plan.table[0]
-        if not self.narrow and first[network.KIND] == network.DENSE and zeros_pay(X):
+        passes = not self.narrow and first[network.KIND] == network.DENSE
+        if passes and (zeros_pay(X) if sparse is None else sparse):
             # Zero times infinity is not zero.
             if np.isfinite(parameters.views[0]).all():
                 first[network.ROW_WORDS], first[network.COLUMN_WORDS] = self.plan.row_words, self.plan.column_words

@@ -418,7 +418,7 @@ def gradient_block(
         # State that is not there: the parameters stand for it.
         t1, t2 = s1 if s1.size > 0 else p, s2 if s2.size > 0 else p
         r = 0
-        if WHOLE_TILES and per_tile == 0 and columns == width and rows >= height:
+        if WHOLE_TILES and per_tile == 0 and p_rows >= 0 and columns == width and rows >= height:
             tiles = rows // height
             tiles_asking(
                 x, x_at, x_ld, dz, dz_at, dz_ld, out, at, ld, tiles, m, start,
