@@ -10,6 +10,7 @@ from ._simd import (
     BLOCK_PANELS,
     BLOCK_TILES,
     FROM_OUTPUT,
+    NARROW,
     SHORT_ROWS,
     STEPS_AT_ONCE,
     TILE_ROWS,
@@ -117,9 +118,14 @@ def loss_rows(plan, m, each, work, worker, n_workers):
     `parts_each` says.
     """
     o = plan.shape[0] - 1
-    if each == 1 and plan[o, KIND] == DENSE and plan[o, N_OUT] <= lanes(work):
-        t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, 1, 1, worker, n_workers)
-        return t0 * TILE_ROWS, min(m, t1 * TILE_ROWS) if v1 > v0 else t0 * TILE_ROWS, True
+    if each == 1 and plan[o, KIND] == DENSE and plan[o, PANELS] == 0:
+        # As `forward_part` shares them out: whole rows, or a single vector of columns that not all workers have.
+        n = plan[o, N_OUT]
+        unit = n if n <= NARROW else lanes(work)
+        vectors = (n + unit - 1) // unit
+        t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, vectors, 1, worker, n_workers)
+        if vectors == 1 or v1 - v0 == vectors:
+            return t0 * TILE_ROWS, min(m, t1 * TILE_ROWS) if v1 > v0 else t0 * TILE_ROWS, True
     return share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16), False
 
 
