@@ -418,6 +418,7 @@ def gradient_block(
         # State that is not there: the parameters stand for it.
         t1, t2 = s1 if s1.size > 0 else p, s2 if s2.size > 0 else p
         r = 0
+        # Whole tiles ask for what is to be written alone: not for a negative number of lines, which are to be read.
         if WHOLE_TILES and per_tile == 0 and p_rows >= 0 and columns == width and rows >= height:
             tiles = rows // height
             tiles_asking(
