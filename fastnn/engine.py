@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from fastnn import threads
 from fastnn._array_steps import check_finite
 from fastnn.activations import Activation, Linear, Softmax
 from fastnn.arrays import Array
 from fastnn.base import Layer
-from fastnn.kernels import gemm, losses, network, predict, zeros
+from fastnn.kernels import gemm, losses, network, panels, predict, zeros
 from fastnn.layers import Dense, Dropout
 
 LINE = 16  # elements between buffers' starts: a cache line of float32
 _PREDICT_ROWS = 96
+_PANEL_ROWS = 2 * _PREDICT_ROWS  # of each worker, from which on weights are laid out in panels once for all blocks
 
 
 class Operation(NamedTuple):
@@ -97,15 +97,20 @@ class Plan:
         Places of the gathered batch in the workspace.
     scratch, block, part : int
         Where workers' scratch begins, where in it gradients' blocks lie, and the length of each one's.
+    places : numpy.ndarray
+        Where the parameters lie, for `panels.lay_out`, if `in_panels` asks for weights in panels and that pays.
     """
 
-    def __init__(self, operations: Sequence[Operation], rows: int, dtype: np.dtype[Any], seed: int = 0) -> None:
+    def __init__(
+        self, operations: Sequence[Operation], rows: int, dtype: np.dtype[Any], seed: int = 0, in_panels: bool = False
+    ) -> None:
         size, itemsize = 0, dtype.itemsize
         self.table = np.empty((len(operations), network.COLUMNS), np.int64)
         self.table.fill(0)
         self.factors = np.empty((len(operations), network.FACTORS), np.float64)
         self.factors.fill(0.0)
         params, depth = 0, rows
+        places: list[tuple[int, int, int]] = []
         for i, o in enumerate(operations):
             row, ld = self.table[i], _row(o.n_out, itemsize)
             row[network.KIND], row[network.N_IN], row[network.N_OUT] = o.kind, o.n_in, o.n_out
@@ -115,8 +120,12 @@ class Plan:
             depth = max(depth, o.n_in, o.n_out)
             if isinstance(o.layer, Dense):
                 row[network.WEIGHTS] = params
+                laid = in_panels and o.n_out >= panels.LEAST_COLUMNS
+                row[network.PANELS] = int(laid)
+                places.append((params, o.n_in, o.n_out) if laid else (params, 1, o.n_in * o.n_out))
                 params += -(-o.n_in * o.n_out // LINE) * LINE
                 row[network.BIASES] = params
+                places.append((params, 1, o.n_out))
                 params += -(-o.n_out // LINE) * LINE
                 self.factors[i, network.WEIGHT_L1] = o.layer.weight_l1
                 self.factors[i, network.WEIGHT_L2] = o.layer.weight_l2
@@ -129,6 +138,9 @@ class Plan:
         # Kernels of narrow networks read whole registers, up to 64 elements behind the last parameter.
         self.n_params = params + 64
         self.rows = rows
+        if not self.table[:, network.PANELS].any():
+            places = []
+        self.places = np.array(places, np.int64).reshape(-1, 3)
         n_in, n_out = operations[0].n_in, operations[-1].n_out
         self.input_ld, self.targets_ld = _row(n_in, itemsize), _row(n_out, itemsize)
         self.input = size
@@ -219,30 +231,33 @@ class Predictor:
         self.parameters = parameters
         self.n_out = operations[-1].n_out
         self.flops = work_of(operations, 1) / 3.0
-        self.plans: dict[int, Plan] = {}
+        self.plans: dict[tuple[int, bool], Plan] = {}
         self.operations = operations
         # Workspaces that no call is using: each thread that predicts takes one and puts it back.
-        self.spare: list[tuple[Array, Array, npt.NDArray[np.int64]]] = []
+        self.spare: list[tuple[Array, ...]] = []
         self._of_a_row: Callable[..., Any] | None = None
 
-    def _prepare(self, rows: int, limit: int | None) -> tuple[Plan, int, Array, Array, npt.NDArray[np.int64]]:
-        block = 6 if rows <= 6 else _PREDICT_ROWS
-        plan = self.plans.get(block)
-        if plan is None:
-            plan = self.plans[block] = Plan(self.operations, block, self.parameters.dtype)
+    def _prepare(self, rows: int, limit: int | None) -> tuple[Plan, int, tuple[Array, ...]]:
+        """Return the plan, the workers, and what is written: (laid, work, finite, turn) of the kernels."""
         n_workers = 1 if rows == 1 else threads.workers(self.flops * rows, limit)
+        key = 6 if rows <= 6 else _PREDICT_ROWS, rows >= n_workers * _PANEL_ROWS
+        plan = self.plans.get(key)
+        if plan is None:
+            plan = self.plans[key] = Plan(self.operations, key[0], self.parameters.dtype, 0, key[1])
         try:
-            work, finite, turn = self.spare.pop()
+            laid, work, finite, turn = self.spare.pop()
         except IndexError:
-            work = finite = np.empty(0, self.parameters.dtype)
+            laid = work = finite = np.empty(0, self.parameters.dtype)
             turn = np.empty(1, np.int64)
         if work.size < n_workers * plan.forward_part:
             work = aligned(n_workers * plan.forward_part, self.parameters.dtype)
         if finite.size < n_workers:
             finite = np.empty(n_workers, self.parameters.dtype)
+        if len(plan.places) > laid.size:
+            laid = aligned(plan.n_params, self.parameters.dtype, True)
         if n_workers > 1:
             turn[0] = 0
-        return plan, n_workers, work, finite, turn
+        return plan, n_workers, (laid, work, finite, turn)
 
     def predict(self, X: Array, limit: int | None) -> Array:
         """Return the network's outputs for the rows of `X`, whose layout has been checked.
@@ -255,10 +270,11 @@ class Predictor:
         self.parameters.read()
         rows = len(X)
         out = np.empty((rows, self.n_out), X.dtype)
-        plan, n_workers, work, finite, turn = self._prepare(rows, limit)
+        plan, n_workers, room = self._prepare(rows, limit)
+        laid, work, finite, turn = room
         arguments = (
-            X.reshape(-1), self.parameters.flat, work, plan.table, plan.factors, plan.rows, plan.forward_scratch,
-            plan.forward_part, out.reshape(-1), finite, turn,
+            X.reshape(-1), self.parameters.flat, plan.places, laid, work, plan.table, plan.factors, plan.rows,
+            plan.forward_scratch, plan.forward_part, out.reshape(-1), finite, turn,
         )  # fmt: skip
         if rows == 1:
             # These types are known: code called without a look at them takes 0.3 µs less of 6.
@@ -270,21 +286,22 @@ class Predictor:
         # A list of one number takes 0.1 µs of a row's 5.
         if finite.item(0) or n_workers > 1 and any(finite[1:n_workers].tolist()):
             check_finite(X, X, "X")
-        self.spare.append((work, finite, turn))
+        self.spare.append(room)
         return out
 
     def evaluate(self, X: Array, labels: Array, targets: Array, loss: Any, limit: int | None) -> tuple[Array, Array]:
         """Return each row's loss, and 1 where its class is right."""
         self.parameters.read()
         row_loss, hits = np.empty(len(X), X.dtype), np.empty(len(X), X.dtype)
-        plan, n_workers, work, finite, turn = self._prepare(max(len(X), 7), limit)
+        plan, n_workers, room = self._prepare(max(len(X), 7), limit)
+        laid, work, _, turn = room
         soft = loss.code == losses.SOFTMAX_CROSS_ENTROPY and targets.size > 0
         threads.call(
             predict.evaluate, n_workers, X.reshape(-1), labels.astype(X.dtype), targets.reshape(-1),
-            self.parameters.flat, work, plan.table, plan.factors, plan.rows, plan.forward_scratch, plan.forward_part,
-            loss.code, soft, float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits, turn,
+            self.parameters.flat, plan.places, laid, work, plan.table, plan.factors, plan.rows, plan.forward_scratch,
+            plan.forward_part, loss.code, soft, float(getattr(loss, "label_smoothing", 0.0)), row_loss, hits, turn,
         )  # fmt: skip
-        self.spare.append((work, finite, turn))
+        self.spare.append(room)
         return row_loss, hits
 
 

@@ -57,7 +57,8 @@ _AVX2 = VECTOR_BYTES == 32
 # its tiles take: whole sums are 0 to 1 % faster there at 784-1024-1024-1024-10, and 5 % at 28-300-300-300-2. Of the
 # smaller tiles of AVX2 the ends take longer: 128 steps (on Zen 3, with blocks of 16 × 8 panels, 1.20 times as fast as
 # whole sums with 8 × 4 at 1024 × 300 × 300, 1.08 at 256 × 1024 × 512; 64 steps with 16 × 4: 1.17 and 0.98).
-STEPS_AT_ONCE = 128 if _AVX2 else 64 if _HUNGRY and not _host_name().startswith("znver5") else 1 << 40
+WHOLE_SUMS = 1 << 40
+STEPS_AT_ONCE = 128 if _AVX2 else 64 if _HUNGRY and not _host_name().startswith("znver5") else WHOLE_SUMS
 # Tiles down a panel from which on it is copied to where its rows follow each other (784-512-512-10 with 128 rows: 2,500
 # -> 2,110 µs a step; 28-300-300-300-2 with 1024: 7,540 -> 7,060).
 COPY_TILES = 16 if _HUNGRY or _AVX2 else 1 << 40

@@ -14,7 +14,6 @@ from numba import prange
 
 from ._compile import kernel, outlined, primitive
 from ._simd import (
-    COPY_TILES,
     FROM_OUTPUT,
     FROM_VECTOR,
     KEEP,
@@ -28,7 +27,6 @@ from ._simd import (
     itemsize,
     lanes,
     load_n,
-    prefetch,
     select,
     splat,
     store,
@@ -40,6 +38,17 @@ from ._simd import (
     RELU as _RELU,
 )
 from ._simd_gradient import WHOLE_TILES, whole_tiles
+from .copies import (
+    BLOCK_ROWS,
+    COPY_PANELS,
+    copies_pay,
+    copy_panels,
+    far_apart,
+    pack_rows,
+    packing_pays,
+    piece_room,
+    pieces,
+)
 from .math import vsigmoid, vtanh
 from .row import ROW_VECTORS, one_row
 from .split import column, panel_parts, parts
@@ -48,8 +57,6 @@ LINEAR, RELU, SIGMOID, TANH = 0, 1, 2, 3
 MOST_TURNED = 16
 """Most outputs of a layer whose gradient is computed turned (100 × 10, 200 rows, registers of eight: 17 -> 13 µs)."""
 _PAD = 16
-_COPY_AHEAD = 32
-"""Rows that a panel's copy asks for ahead of the one that it copies (16 and 64 do as well)."""
 
 
 def scratch_size(k, n, dtype, n_workers=1):
@@ -76,7 +83,8 @@ def worker_scratch(depth, size):
     """Return one worker's share of scratch, in elements of `size` bytes, for a reduction over `depth` steps."""
     from ._simd import VECTOR_BYTES
 
-    return (depth + 2 * _PAD + 64) * TILE_VECTORS * (VECTOR_BYTES // size)
+    panels = COPY_PANELS * (depth + 2 * _PAD + 64) * TILE_VECTORS * (VECTOR_BYTES // size)
+    return panels + piece_room(depth, size)
 
 
 @primitive("piipipiiiiipippppiiipii")
@@ -181,27 +189,6 @@ def derive_block(dy, y, at, y_at, ld, rows, columns, activation):
 
 
 @kernel
-def copy_panel(b, b_at, ld, steps, columns, scratch, s_at):
-    """Copy `steps` rows of `columns` values, `ld` apart, to scratch one panel width apart.
-
-    What the panel before has asked for (see `panel_fetching`) is not all there any more where rows share sets of the
-    second-level cache too: with the prefetch here forward products of 1024 × 1024 go from 84 to 90 % of peak.
-    """
-    step = lanes(b)
-    width = TILE_VECTORS * step
-    for k in range(steps):
-        for j in range(0, columns, step):
-            prefetch(b, b_at + (k + _COPY_AHEAD) * ld + j)
-            store(scratch, s_at + k * width + j, load_n(b, b_at + k * ld + j, columns - j))
-
-
-@kernel
-def far_apart(a, ld):
-    """Tell whether rows `ld` elements apart fall into the same few sets of the first-level cache."""
-    return (ld * itemsize(a)) % 4096 == 0
-
-
-@kernel
 def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld, rows, k, n, biased, scratch, s_at):
     """Compute `y[i, j] = b[j] + sum_s x[i, s] w[j w_row + s w_step]` for few `j`, lanes along the rows of `x`.
 
@@ -273,7 +260,7 @@ def forward_part(
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
     if r1 <= r0:
         return
-    packs = r1 - r0 > TILE_ROWS and far_apart(w, n) or r1 - r0 >= COPY_TILES * TILE_ROWS and n > 2 * width
+    packs = copies_pay(w, n, r1 - r0, n)
     if n <= NARROW and r1 - r0 >= step:
         if v1 > v0:
             narrow_product(
@@ -290,14 +277,19 @@ def forward_part(
         one_row(x, x_at + r0 * x_ld, k, w, w_at + begin, n, b, b_at + begin, y, y_row + begin, whole)
         activate_block(y, y_row + begin, y_ld, 1, whole, activation)
         begin += whole
+    span, copied = COPY_PANELS * width, 0
     for j in range(begin, end, width):
         columns = min(width, end - j)
         if packs:
-            copy_panel(w, w_at + j, n, k, columns, scratch, s_at)
+            place = s_at + copied * k
+            if copied == 0:
+                copy_panels(w, w_at + j, n, k, min(span, end - j), scratch, s_at)
+            copied = copied + width if copied + width < span else 0
             panel_fetching(
-                x, x_at + r0 * x_ld, x_ld, 1, scratch, s_at, width, y, y_at + r0 * y_ld + j, y_ld,
+                x, x_at + r0 * x_ld, x_ld, 1, scratch, place, width, y, y_at + r0 * y_ld + j, y_ld,
                 r1 - r0, k, columns, FROM_VECTOR, b, b_at + j, finish, y, 0,
-                w, w_at + j + width, n, k if j + width < end else 0, words, words_at + t0 * per_tile, per_tile,
+                w, w_at + j + width, n, k if COPY_PANELS == 1 and j + width < end else 0,
+                words, words_at + t0 * per_tile, per_tile,
             )  # fmt: skip
         else:
             # Without inputs there are biases still.
@@ -463,21 +455,44 @@ def weights_part(x, x_at, x_ld, dz, dz_at, dz_ld, dw, dw_at, db, db_at, m, k, n,
     t0, t1, v0, v1, row = parts((k + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step, 1, worker, n_workers)
     r0, r1 = t0 * TILE_ROWS, min(k, t1 * TILE_ROWS)
     first, last = v0 * step, min(n, v1 * step)
-    packs = far_apart(dz, dz_ld)
-    for j in range(first, last, width):
-        columns = min(width, last - j)
-        if r1 > r0:
-            if packs and not few_columns(dw, n):
-                copy_panel(dz, dz_at + j, dz_ld, m, columns, scratch, s_at)
-                panel(
-                    x, x_at + r0, 1, x_ld, scratch, s_at, width, dw, dw_at + r0 * n + j, n, r1 - r0, m, columns,
-                    ZERO, dw, 0, KEEP, dw, 0, dw, 0, 0,
-                )  # fmt: skip
-            else:
-                gradient_block(
-                    x, x_at + r0, x_ld, dz, dz_at + j, dz_ld, m, n, r1 - r0, columns,
-                    ZERO, dw, dw_at + r0 * n + j, n, dw, 0, 0, scratch, s_at, dw, 0, 0, 0, dw, dw,
-                )  # fmt: skip
+    turned = few_columns(dw, n)
+    # Pieces and blocks as those of `network.learn`, but that the whole of a turned gradient is computed at once.
+    count = 1 if turned else pieces(m)
+    depth = max(1, (m + count - 1) // count)
+    packs = not turned and packing_pays(x, x_ld, dz_ld, m, r1 - r0)
+    copies = packs or far_apart(dz, dz_ld) and not turned
+    height = BLOCK_ROWS if packs or count > 1 else max(1, r1 - r0)
+    span = COPY_PANELS * width
+    p_at, p_ld = s_at + span * m, (min(height, r1 - r0) + step - 1) // step * step
+    for j in range(first, last if r1 > r0 else first, span):
+        across = min(span, last - j)
+        if copies:
+            copy_panels(dz, dz_at + j, dz_ld, m, across, scratch, s_at)
+        for r in range(r0, r1, height):
+            rows = min(height, r1 - r)
+            # Without samples there is a gradient still: zeros.
+            for s in range(0, max(1, m), depth):
+                steps, start = min(depth, m - s), ZERO if s == 0 else FROM_OUTPUT
+                begin = x_at + s * x_ld + r
+                if packs:
+                    pack_rows(x, begin, x_ld, steps, rows, scratch, p_at, p_ld)
+                for c in range(0, across, width):
+                    columns, at, copied = min(width, across - c), dw_at + r * n + j + c, s_at + c * m + s * width
+                    if packs:
+                        gradient_block(
+                            scratch, p_at, p_ld, scratch, copied, width, steps, n, rows, columns,
+                            start, dw, at, n, dw, 0, 0, scratch, s_at, dw, 0, 0, 0, dw, dw,
+                        )  # fmt: skip
+                    elif copies:
+                        panel(
+                            x, begin, 1, x_ld, scratch, copied, width, dw, at, n, rows, steps, columns,
+                            start, dw, 0, KEEP, dw, 0, dw, 0, 0,
+                        )  # fmt: skip
+                    else:
+                        gradient_block(
+                            x, begin, x_ld, dz, dz_at + s * dz_ld + j + c, dz_ld, steps, n, rows, columns,
+                            start, dw, at, n, dw, 0, 0, scratch, s_at, dw, 0, 0, 0, dw, dw,
+                        )  # fmt: skip
     if row == 0:
         column_sums(dz, dz_at, dz_ld, m, first, last, db, db_at)
 
@@ -596,13 +611,17 @@ def product_part(a, b, c, form, scratch, s_at, worker, n_workers):
     width = TILE_VECTORS * step
     t0, t1, v0, v1, _ = parts((m + TILE_ROWS - 1) // TILE_ROWS, (n + step - 1) // step, 1, worker, n_workers)
     r0, r1 = t0 * TILE_ROWS, min(m, t1 * TILE_ROWS)
-    packs = far_apart(b, n)
-    for j in range(v0 * step, min(n, v1 * step), width):
-        columns = min(width, min(n, v1 * step) - j)
+    packs, end = copies_pay(b, n, r1 - r0, n), min(n, v1 * step)
+    span, copied = COPY_PANELS * width, 0
+    for j in range(v0 * step, end, width):
+        columns = min(width, end - j)
         if packs:
-            copy_panel(b, j, n, depth, columns, scratch, s_at)
+            place = s_at + copied * depth
+            if copied == 0:
+                copy_panels(b, j, n, depth, min(span, end - j), scratch, s_at)
+            copied = copied + width if copied + width < span else 0
             panel(
-                a, r0 * a_row, a_row, a_step, scratch, s_at, width, c, r0 * n + j, n, r1 - r0, depth, columns,
+                a, r0 * a_row, a_row, a_step, scratch, place, width, c, r0 * n + j, n, r1 - r0, depth, columns,
                 ZERO, c, 0, KEEP, c, 0, c, 0, 0,
             )  # fmt: skip
         else:

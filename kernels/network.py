@@ -8,7 +8,6 @@ from ._compile import kernel, outlined
 from ._simd import (
     ASKS_AHEAD,
     BLOCK_PANELS,
-    BLOCK_TILES,
     FROM_OUTPUT,
     NARROW,
     SHORT_ROWS,
@@ -23,6 +22,7 @@ from ._simd import (
     prefetch_to_write,
 )
 from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
+from .copies import BLOCK_ROWS, PACK_BYTES, pack_rows, piece_room, pieces
 from .dropout import dropout_part
 from .gemm import LINEAR, column_sums, few_columns, forward_panels, forward_part, gradient_block, inputs_part
 from .optim import update_block
@@ -49,12 +49,6 @@ WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
 ROWS_AHEAD = 2
 """Rows that a gathered batch asks for ahead of the one that it copies: 128 rows of 784 in 25 µs instead of 62."""
-BLOCK_ROWS = BLOCK_TILES * TILE_ROWS
-"""Rows of weights whose gradient is held in scratch, BLOCK_PANELS of them, before the update consumes it.
-
-One panel at a time, whose rows are short runs far apart, is not what prefetchers look for: an update of Adam's took 22
-to 46 cycles a register, and takes 14 to 38.
-"""
 MOST_PARTS, MOST_PARTS_UNEVEN = 2, 4
 """Most parts for each worker of a product that is shared out, and where cores are unlike.
 
@@ -66,19 +60,11 @@ NEAR_BYTES = 3_000_000 if VECTOR_BYTES == 32 else 0
 On Zen 3, asking costs more instructions than it saves waiting there: without, 784-128-10 is 1.02 to 1.08 times as fast
 (32 rows), 784-256-10 1.04 (64 rows), and 784-512-512-10, 13 MB of them, 0.89 to 0.93 times (128 rows).
 """
-PACK_BYTES = 6144
-"""Distance of a sample's rows from the next one's, inputs and gradient together, from which on a piece of the inputs is
-copied to where its rows follow each other: 64 samples of both are on more pages than the core's first table holds then
-(784-1024-1024-1024-10 with 256 rows: 13.2 -> 12.9 ms; at 784-512, 5,248 bytes, it lost 2 %).
-"""
 
 
 def block_size(rows, itemsize):
-    """Return the elements, of `itemsize` bytes, of such a block, or of a piece of inputs of `rows` samples copied."""
-    # The number of pieces is rounded, so that none of two or more is longer than STEPS_AT_ONCE by above a quarter.
-    piece = min(rows, STEPS_AT_ONCE + STEPS_AT_ONCE // 4) if rows > STEPS_AT_ONCE else 0
-    lines = -(-BLOCK_ROWS * itemsize // VECTOR_BYTES) * VECTOR_BYTES // itemsize
-    return max(BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize), piece * lines)
+    """Return the elements, of `itemsize` bytes, of a block of gradient in scratch, or of a piece of inputs of `rows` samples copied."""
+    return max(BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize), piece_room(rows, itemsize))
 
 
 @kernel
@@ -214,16 +200,6 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
         derive_part(work, dx + first * dx_ld, dx_ld, work, at, dx_ld, work, dx + first * dx_ld, dx_ld, rows, n, before)
 
 
-@kernel
-def pack_rows(x, x_at, ld, steps, rows, scratch, s_at, s_ld):
-    """Copy `rows` values of each of `steps` rows of `x`, `ld` apart, to rows of scratch `s_ld` apart."""
-    step = lanes(x)
-    for s in range(steps):
-        for j in range(0, rows, step):
-            whole = rows - j >= step
-            put(scratch, s_at + s * s_ld + j, get(x, x_at + s * ld + j, rows - j, whole), rows - j, whole)
-
-
 @outlined
 def update_rows(kind, params, at, ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, l1, l2, h):
     """Add the penalties' gradient to a block of gradient, and update the parameters that it belongs to."""
@@ -260,10 +236,10 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     words, per_tile, tall = plan[o, COLUMN_WORDS], 0, TILE_ROWS
     if words != 0 and not turned:
         per_tile, tall = words_for(x, m), SHORT_ROWS
-    pieces = 1 if turned else max(1, (m + STEPS_AT_ONCE // 2) // STEPS_AT_ONCE)
+    count = 1 if turned else pieces(m)
     # Of zeros' bits whole words are taken.
-    depth = (m + pieces - 1) // pieces if per_tile == 0 else STEPS_AT_ONCE
-    packs = pieces > 1 and per_tile == 0 and (x_ld + ld) * itemsize(x) > PACK_BYTES
+    depth = (m + count - 1) // count if per_tile == 0 else STEPS_AT_ONCE
+    packs = count > 1 and per_tile == 0 and (x_ld + ld) * itemsize(x) > PACK_BYTES
     pack_ld = (height + step - 1) // step * step
     span = width if turned else BLOCK_PANELS * width
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]

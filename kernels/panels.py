@@ -10,8 +10,9 @@ there are many (see `gemm`).
 import numpy as np
 from numba import prange
 
-from ._compile import kernel
+from ._compile import kernel, outlined
 from ._simd import TILE_VECTORS, VECTOR_BYTES, lanes, load_n, store_n
+from .copies import COPY_PANELS
 from .split import share
 
 LEAST_COLUMNS = 128 if VECTOR_BYTES == 32 else 512
@@ -36,17 +37,32 @@ def copy_run(source, source_at, target, target_at, n):
 
 
 @kernel
-def scatter(room, array, at, k, n, first, last, inward):
-    """Write the rows `first` to `last` of the (k, n) weights in `room`, laid out in the other way, to `array[at]`."""
+def scatter(room, room_at, array, at, k, n, first, last, inward):
+    """Write the rows `first` to `last` of (k, n) weights at `room[room_at]`, laid out the other way, to `array[at]`."""
     width = TILE_VECTORS * lanes(array)
-    for j in range(0, n, width):
-        columns = min(width, n - j)
+    span = COPY_PANELS * width
+    for begin in range(0, n, span):
         for i in range(first, last):
-            row, panel = i * n + j, j * k + i * columns
-            if inward:
-                copy_run(room, row, array, at + panel, columns)
-            else:
-                copy_run(room, panel, array, at + row, columns)
+            for j in range(begin, min(begin + span, n), width):
+                columns = min(width, n - j)
+                row, panel = i * n + j, j * k + i * columns
+                if inward:
+                    copy_run(room, room_at + row, array, at + panel, columns)
+                else:
+                    copy_run(room, room_at + panel, array, at + row, columns)
+
+
+@outlined
+def lay_out(params, places, laid, worker, n_workers):
+    """Copy a worker's part of all parameters to `laid`, as `rearrange` lays them out.
+
+    `places` has a row for each run of parameters: where it begins, and the rows and columns of weights that are to lie
+    in panels, or 1 and the run's length.
+    """
+    for place in range(places.shape[0]):
+        at, k, n = places[place, 0], places[place, 1], places[place, 2]
+        first, last = share(k, worker, n_workers, 1), share(k, worker + 1, n_workers, 1)
+        scatter(params, at, laid, at, k, n, first, last, True)
 
 
 @kernel
@@ -83,5 +99,6 @@ def rearrange(params, s1, s2, s3, places, room, laid, inward, n_workers):
                     copy_run(array, at + first, room, first, last - first)
                 for worker in prange(n_workers):
                     w = np.int64(worker)
-                    scatter(room, array, at, k, n, share(k, w, n_workers, 1), share(k, w + 1, n_workers, 1), inward)
+                    first, last = share(k, w, n_workers, 1), share(k, w + 1, n_workers, 1)
+                    scatter(room, 0, array, at, k, n, first, last, inward)
     laid[0] = 1 if inward else 0

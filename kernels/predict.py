@@ -8,6 +8,7 @@ from ._simd import TILE_ROWS, atomic_add, lanes, load_n, splat, store_n, sum_lan
 from .losses import loss_part
 from .math import nothing_but_numbers
 from .network import GRAD, LD, N_OUT, OUT, operate
+from .panels import lay_out
 
 
 @outlined
@@ -40,13 +41,17 @@ def next_block(turn, block, row, worker, n_workers):
 
 
 @kernel
-def predict(X, params, work, plan, factors, most, scratch_at, part, out, finite, turn, n_workers):
+def predict(X, given, places, laid, work, plan, factors, most, scratch_at, part, out, finite, turn, n_workers):
     """Network outputs of all rows, `most` rows at a time.
 
     Parameters
     ----------
     X : (rows · features,) array of T, read
-    params : 1-D array of T, read
+    given : 1-D array of T, read
+        All parameters.
+    places : (runs, 3) array of int64, read
+    laid : array like `given`, written
+        If there are any `places`, parameters are laid out by them (see `panels.lay_out`) in `laid`, and read there.
     work : 1-D array of T, written
         `part` elements for each worker, scratch at `scratch_at` in each.
     plan, factors : as in `run_chunk`
@@ -67,6 +72,11 @@ def predict(X, params, work, plan, factors, most, scratch_at, part, out, finite,
     n = plan[ops - 1, N_OUT]
     rows = out.size // n
     step, block = lanes(out), block_size(n_workers, rows, most)
+    params = given
+    if places.shape[0] > 0:
+        params = laid
+        for worker in prange(n_workers):
+            lay_out(given, places, laid, np.int64(worker), n_workers)
     for worker in prange(n_workers):
         w = np.int64(worker)
         base = w * part
@@ -86,7 +96,7 @@ def predict(X, params, work, plan, factors, most, scratch_at, part, out, finite,
 
 @kernel
 def evaluate(
-    X, labels, targets, params, work, plan, factors, most, scratch_at, part, loss, soft, smoothing,
+    X, labels, targets, given, places, laid, work, plan, factors, most, scratch_at, part, loss, soft, smoothing,
     losses, hits, turn, n_workers,
 ):  # fmt: skip
     """Loss and correctness of all rows, `most` rows at a time.
@@ -94,7 +104,7 @@ def evaluate(
     Parameters
     ----------
     X, labels, targets, plan, factors : as in `run_chunk`
-    params, work, most, scratch_at, part, turn : as in `predict`
+    given, places, laid, work, most, scratch_at, part, turn : as in `predict`
     loss : int
         The loss's number; `soft` and `smoothing` as in `losses.softmax_cross_entropy`.
     losses, hits : (rows,) arrays of T, written
@@ -105,6 +115,11 @@ def evaluate(
     n = plan[ops - 1, N_OUT]
     rows = losses.size
     block = block_size(n_workers, rows, most)
+    params = given
+    if places.shape[0] > 0:
+        params = laid
+        for worker in prange(n_workers):
+            lay_out(given, places, laid, np.int64(worker), n_workers)
     for worker in prange(n_workers):
         w = np.int64(worker)
         base = w * part

@@ -114,7 +114,11 @@ def use_products(call):
         for few, wide, m in itertools.product((2, 3, 4), (3, 15, 33, 64, 130), (1, 17, 40)):
             for k, n in ((few, wide), (wide, few)):
                 use_layer(call, *(values(s, dtype) for s in ((m, k), (k, n), (n,), (m, n))))
-    # Rows so far apart that a panel is copied first.
+    # Operands that are copied first: there are many rows, or they are far apart.
+    for dtype, (m, k, n) in itertools.product(DTYPES, ((130, 100, 90), (200, 512, 40), (40, 100, 1024))):
+        x, w, y = values((m, k), dtype), values((k, n), dtype), np.empty((m, n), dtype)
+        use_layer(call, x, w, values(n, dtype), y)
+        call(gemm.matmul, x, w, y, 0, scratch(max(m, k), n, dtype))
     for dtype, n in ((np.float32, 1024), (np.float64, 512)):
         x, w, y = values((9, 5), dtype), values((5, n), dtype), np.empty((9, n), dtype)
         call(gemm.dense_forward, x, w, values(n, dtype), y, 0, scratch(5, n, dtype))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import _order, threads, trainer
+from fastnn import _order, engine, threads, trainer
 
 CONFIGURATIONS = 200
 CLASSES = (2, 3, 3, 5, 10, 16, 17, 40)
@@ -222,7 +222,14 @@ def test_same_bits_many_at_once(number, spread):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("widths", "batch"), [((790, 800, 10), 310), ((100, 1024, 260, 3), 259), ((28, 300, 300, 2), 500), ((1600, 40), 1)]
+    ("widths", "batch"),
+    [
+        ((790, 800, 10), 310),
+        ((100, 1024, 260, 3), 259),
+        ((28, 300, 300, 2), 500),
+        ((512, 150, 512, 4), 65),
+        ((1600, 40), 1),
+    ],
 )
 def test_same_bits_of_wide_layers_and_large_batches(widths, batch, dtype):
     """Where gradients are summed piece by piece, from inputs that are copied first."""
@@ -417,6 +424,28 @@ def test_workers_that_share_blocks_out_leave_none_and_begin_anew(spread):
             assert model.predict(X[:rows], n_threads=n_threads).tobytes() == wanted[:rows].tobytes()
         assert model.evaluate(X, y, n_threads=n_threads) == figures
     assert spread.most("predict") == spread.most("evaluate") == 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("widths", [(30, 130, 70, 3), (3, 300, 513), (1, 128, 200, 10)])
+def test_weights_laid_out_once_for_many_rows_change_no_bit(widths, dtype, spread, monkeypatch):
+    monkeypatch.setattr(engine.panels, "LEAST_COLUMNS", 100)
+    r = np.random.default_rng(2)
+    X, y = r.normal(size=(801, widths[0])).astype(dtype), r.integers(0, widths[-1], 801)
+    layers = [layer for pair in itertools.pairwise(widths) for layer in (fnn.Dense(*pair), fnn.ReLU())][:-1]
+    model = fnn.Sequential(*layers, fnn.Dense(widths[-1], widths[-1]), seed=1)
+    for _ in range(2):
+        wanted = [row for at in range(0, 801, 90) for row in outputs(model, X[at : at + 90])]
+        figures = {str(model.evaluate(X, y, n_threads=n)) for n in (1, 2, 3, 4)}
+        assert len(figures) == 1
+        assert all(outputs(model, X, n) == wanted for n in (1, 2, 3, 4))
+        # Weights are laid out anew by each call.
+        for layer in model.layers:
+            if isinstance(layer, fnn.Dense):
+                layer.weights *= 0.5
+                layer.biases += 0.1
+    (predictor,) = model._predictors.values()
+    assert {len(plan.places) > 0 for plan in predictor.plans.values()} == {False, True}
 
 
 @pytest.mark.parametrize("number", range(0, 40, 3))
