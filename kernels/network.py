@@ -63,7 +63,7 @@ On Zen 3, asking costs more instructions than it saves waiting there: without, 7
 
 
 def block_size(rows, itemsize):
-    """Return the elements, of `itemsize` bytes, of a block of gradient in scratch, or of a piece of inputs of `rows` samples copied."""
+    """Return the elements, of `itemsize` bytes, of a block of gradient in scratch, or of a piece of inputs copied."""
     return max(BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize), piece_room(rows, itemsize))
 
 
