@@ -1,8 +1,9 @@
-"""What a layer or a loss has found to be in order, so that its next call can see at a glance that it still is."""
+"""What layers, losses and optimisers have found in order, so that the next call can see at a glance that it still is."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,49 @@ class KnownLabels:
     def give_back(self, scratch: Array, out: Array) -> None:
         """Keep what `borrow` returned for the next call."""
         self._spares.append((scratch, out))
+
+
+class Slots:
+    """The state of a parameter.
+
+    Attributes
+    ----------
+    arrays : tuple of numpy.ndarray
+        As everybody may have them.
+    flat : tuple of numpy.ndarray
+        The kernel's three: 1-D views of the arrays that nobody else has, so that they need no check. Empty if `arrays`
+        have not been checked yet.
+    """
+
+    __slots__ = ("_dtype", "_shape", "arrays", "flat")
+
+    def __init__(self, arrays: Sequence[Array], param: Array | None = None) -> None:
+        self.arrays = tuple(arrays)
+        self.flat: tuple[Array, ...] = ()
+        self._shape: tuple[int, ...] | None = None
+        self._dtype: np.dtype[Any] | None = None
+        if param is not None:
+            self._shape, self._dtype = param.shape, param.dtype
+            spare = np.empty(0, param.dtype)
+            self.flat = (*(array.reshape(-1) for array in arrays), spare, spare, spare)[:3]
+
+    def fits(self, param: Array, n_slots: int) -> bool:
+        """Tell whether `flat` are what a kernel with so many slots needs for a parameter like this."""
+        return self._shape == param.shape and self._dtype == param.dtype and len(self.arrays) == n_slots
+
+
+class Held:
+    """What a step on a small dense layer needs, all of it checked: the layer keeps it for the next one."""
+
+    __slots__ = ("biases", "call", "kind", "state", "token", "weights")
+
+    def __init__(self, layer: Any, known: Mapping[str, Slots], token: object, kind: int) -> None:
+        self.weights, self.biases = w, b = layer.weights, layer.biases
+        self.token, self.kind, of_weights, of_biases = token, kind, known["weights"].arrays, known["biases"].arrays
+        none, spare = [np.empty((0, 0), w.dtype)] * 2, [np.empty(0, b.dtype)] * 2
+        # Views that nobody else has, so that they need no check.
+        self.state = (
+            *[*(array.view() for array in of_weights), *none][:2],
+            *[*(array.view() for array in of_biases), *spare][:2],
+        )
+        self.call = book_layers.update_entry(w.dtype, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import threads
+from fastnn._known import Held, Slots
 from fastnn._schedule import Ahead, Schedule
 from fastnn.arrays import Array, as_parameter, check_number, check_positive_int
 from fastnn.base import Configurable, Layer
-from fastnn.kernels import book_layers, optim
+from fastnn.kernels import optim
 
 Rates = npt.NDArray[np.float64]
 N_SCALARS = 8
@@ -56,6 +58,9 @@ def _first_powers(base: float) -> Rates:
     return np.array([math.pow(base, i) for i in range(_BLOCK)])
 
 
+_PLAIN = (int, float, bool, str, type(None))  # what is the same in a copy
+
+
 class Optimizer(Configurable, abc.ABC):
     """Base class: ``update(*layers)`` once a step.
 
@@ -79,7 +84,7 @@ class Optimizer(Configurable, abc.ABC):
     def __init__(self, learning_rate: LearningRate) -> None:
         self.learning_rate = _checked_rate(learning_rate)
         self.step = 0
-        self._state: WeakKeyDictionary[Any, dict[str, _Slots]] = WeakKeyDictionary()
+        self._state: WeakKeyDictionary[Any, dict[str, Slots]] = WeakKeyDictionary()
         self._ahead = Ahead()
         self._token = object()  # another whenever state is: layers keep it with what they hold
 
@@ -180,7 +185,7 @@ class Optimizer(Configurable, abc.ABC):
             else:
                 slots.append(np.zeros(array.shape, array.dtype))
         self._token = object()
-        known[name] = _Slots(slots, array)
+        known[name] = Slots(slots, array)
         return known[name].arrays
 
     def bind(self, owner: object, name: str, arrays: Sequence[Array]) -> None:
@@ -191,7 +196,7 @@ class Optimizer(Configurable, abc.ABC):
                 "pass as many as n_slots says"
             )
         self._token = object()
-        self._state.setdefault(owner, {})[name] = _Slots(arrays)
+        self._state.setdefault(owner, {})[name] = Slots(arrays)
 
     def reset(self) -> None:
         """Forget all state and count steps from 0 again."""
@@ -263,7 +268,7 @@ class Optimizer(Configurable, abc.ABC):
                     param[...] = ordered
             # One call for both parameters; AMSGrad's three arrays of state do not go into it.
             if ready and n_slots <= 2 and parts[0][1].size < _SMALL and layer._made is not None:
-                layer._held = _Held(layer, self._state[layer], self._token, kind)
+                layer._held = Held(layer, self._state[layer], self._token, kind)
         self.step += 1
 
     def get_config(self) -> dict[str, Any]:
@@ -311,58 +316,20 @@ class Optimizer(Configurable, abc.ABC):
         pairs = [(owner, {name: held.arrays for name, held in known.items()}) for owner, known in self._state.items()]
         return {**self.__dict__, "_state": pairs, "_ahead": None, "_token": None}
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # As copy.deepcopy would, which takes ten times as long over numbers: `fit_many` makes thousands of copies.
+        twin = memo[id(self)] = self.__class__.__new__(self.__class__)
+        twin.__setstate__(
+            {n: v if v.__class__ in _PLAIN else copy.deepcopy(v, memo) for n, v in self.__getstate__().items()}
+        )
+        return twin
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._ahead, self._token = Ahead(), object()
         self._state = WeakKeyDictionary()
         for owner, known in state["_state"]:
-            self._state[owner] = {name: _Slots(arrays) for name, arrays in known.items()}
-
-
-class _Slots:
-    """The state of a parameter.
-
-    Attributes
-    ----------
-    arrays : tuple of numpy.ndarray
-        As everybody may have them.
-    flat : tuple of numpy.ndarray
-        The kernel's three: 1-D views of the arrays that nobody else has, so that they need no check. Empty if `arrays`
-        have not been checked yet.
-    """
-
-    __slots__ = ("_dtype", "_shape", "arrays", "flat")
-
-    def __init__(self, arrays: Sequence[Array], param: Array | None = None) -> None:
-        self.arrays = tuple(arrays)
-        self.flat: tuple[Array, ...] = ()
-        self._shape: tuple[int, ...] | None = None
-        self._dtype: np.dtype[Any] | None = None
-        if param is not None:
-            self._shape, self._dtype = param.shape, param.dtype
-            spare = np.empty(0, param.dtype)
-            self.flat = (*(array.reshape(-1) for array in arrays), spare, spare, spare)[:3]
-
-    def fits(self, param: Array, n_slots: int) -> bool:
-        """Tell whether `flat` are what a kernel with so many slots needs for a parameter like this."""
-        return self._shape == param.shape and self._dtype == param.dtype and len(self.arrays) == n_slots
-
-
-class _Held:
-    """What a step on a small dense layer needs, all of it checked: the layer keeps it for the next one."""
-
-    __slots__ = ("biases", "call", "kind", "state", "token", "weights")
-
-    def __init__(self, layer: Any, known: Mapping[str, _Slots], token: object, kind: int) -> None:
-        self.weights, self.biases = w, b = layer.weights, layer.biases
-        self.token, self.kind, of_weights, of_biases = token, kind, known["weights"].arrays, known["biases"].arrays
-        none, spare = [np.empty((0, 0), w.dtype)] * 2, [np.empty(0, b.dtype)] * 2
-        # Views that nobody else has, so that they need no check.
-        self.state = (
-            *[*(array.view() for array in of_weights), *none][:2],
-            *[*(array.view() for array in of_biases), *spare][:2],
-        )
-        self.call = book_layers.update_entry(w.dtype, 1)
+            self._state[owner] = {name: Slots(arrays) for name, arrays in known.items()}
 
 
 def _checked_rate(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -127,14 +128,7 @@ class Plan:
                 row[network.BIASES] = params
                 places.append((params, 1, o.n_out))
                 params += -(-o.n_out // LINE) * LINE
-                self.factors[i, network.WEIGHT_L1] = o.layer.weight_l1
-                self.factors[i, network.WEIGHT_L2] = o.layer.weight_l2
-                self.factors[i, network.BIAS_L1] = o.layer.bias_l1
-                self.factors[i, network.BIAS_L2] = o.layer.bias_l2
-            elif isinstance(o.layer, Dropout):
-                self.factors[i, network.RATE] = o.layer.rate
-                row[network.STREAM] = o.place
-                row[network.SEED] = seed if o.layer.seed is None else o.layer.seed
+        self._note(operations, seed)
         # Kernels of narrow networks read whole registers, up to 64 elements behind the last parameter.
         self.n_params = params + 64
         self.rows = rows
@@ -155,6 +149,24 @@ class Plan:
         self.part = 2 * self.block
         # Without the batch itself, which prediction reads where it lies.
         self.forward_scratch, self.forward_part = size, size + self.part
+
+    def _note(self, operations: Sequence[Operation], seed: int) -> None:
+        """Write into the tables what networks of one shape may differ in."""
+        for i, o in enumerate(operations):
+            layer = o.layer
+            if isinstance(layer, Dense):
+                self.factors[i, : network.RATE] = layer.weight_l1, layer.weight_l2, layer.bias_l1, layer.bias_l2
+            elif isinstance(layer, Dropout):
+                self.factors[i, network.RATE] = layer.rate
+                self.table[i, network.STREAM] = o.place
+                self.table[i, network.SEED] = seed if layer.seed is None else layer.seed
+
+    def twin(self, operations: Sequence[Operation], seed: int) -> Plan:
+        """Return the plan of another network of this one's shape."""
+        plan = copy.copy(self)
+        plan.table, plan.factors = self.table.copy(), self.factors.copy()
+        plan._note(operations, seed)
+        return plan
 
 
 class Parameters:

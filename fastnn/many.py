@@ -142,8 +142,9 @@ class _Run:
         self.params = aligned(n * size, dtype, True).reshape(n, size)
         self.state = [aligned(n * size * (i < slots), dtype, True).reshape(n, -1) for i in range(3)]
         self.trainers = []
-        known: dict[tuple[int, int], Array] = {}
+        orders: dict[tuple[int, int], Array] = {}
         sparse: dict[int, bool] = {}
+        trainers: dict[tuple[int, int, int], Trainer] = {}
         for i, (model, operations) in enumerate(zip(self.networks, self.lowered, strict=True)):
             x, (labels, targets) = self.inputs[i], self.prepared[i]
             parameters = Parameters(operations, dtype, self.params[i], plan)
@@ -151,14 +152,18 @@ class _Run:
             parameters.bind_state(self.optimizers[i], [s[i] for s in self.state])
             model.adopt(parameters)
             model.loss, model.history = self.loss, self.histories[i]
+            same = id(x), id(labels), id(targets)
+            if same in trainers:
+                self.trainers.append(trainers[same].twin(operations, parameters, self.optimizers[i], seeds[i]))
+                continue
             batch = len(x) if self.batch is None else min(self.batch, len(x))
-            if (id(x), batch) not in known:
-                known[id(x), batch] = new_order(x, batch, operations, self.shuffle and batch < len(x), limit)
+            if (id(x), batch) not in orders:
+                orders[id(x), batch] = new_order(x, batch, operations, self.shuffle and batch < len(x), limit)
             if id(x) not in sparse:
                 sparse[id(x)] = zeros_pay(x)
-            trainer = Trainer(
+            trainers[same] = trainer = Trainer(
                 operations, parameters, x, labels, targets, self.loss, self.optimizers[i], batch,
-                known[id(x), batch], seeds[i], 1, sparse[id(x)],
+                orders[id(x), batch], seeds[i], 1, sparse[id(x)],
             )  # fmt: skip
             self.trainers.append(trainer)
         self.X, x_bounds = _joined(self.inputs)
@@ -167,8 +172,8 @@ class _Run:
         sizes = [trainer.order.size for trainer in self.trainers]
         self.bounds = np.concatenate([x_bounds, l_bounds, t_bounds, np.array(sizes).reshape(n, 1)], axis=1)
         self.orders = np.empty((n, max(1, *sizes)), np.int64)
-        for trainer, orders, size in zip(self.trainers, self.orders, sizes, strict=True):
-            orders[:size] = trainer.order
+        for trainer, row, size in zip(self.trainers, self.orders, sizes, strict=True):
+            row[:size] = trainer.order
 
     def run(self, limit: int | None) -> None:
         """Train all networks to their last epoch, a chunk of steps of each at a time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -168,12 +169,10 @@ class Trainer:
         self.losses, self.hits = aligned(batch_size + LINE, dtype), aligned(batch_size + LINE, dtype)
         self.order = order
         self.steps_per_epoch = -(-len(X) // batch_size)
+        passes = not self.narrow and self.plan.table[0, network.KIND] == network.DENSE
+        self._sparse = passes and (zeros_pay(X) if sparse is None else sparse)
+        self._note_zeros()
         first = self.plan.table[0]
-        passes = not self.narrow and first[network.KIND] == network.DENSE
-        if passes and (zeros_pay(X) if sparse is None else sparse):
-            # Zero times infinity is not zero.
-            if np.isfinite(parameters.views[0]).all():
-                first[network.ROW_WORDS], first[network.COLUMN_WORDS] = self.plan.row_words, self.plan.column_words
         first_dense = next(i for i, o in enumerate(operations) if o.kind == network.DENSE)
         job = np.empty(jobs.JOB, np.int64)
         job.fill(0)
@@ -194,6 +193,27 @@ class Trainer:
         self.tally[jobs.BAD_STEP] = -1.0
         self.sync = np.empty(sync.SIZE, np.int64)
         self.step = 0
+
+    def _note_zeros(self) -> None:
+        # Zero times infinity is not zero.
+        pays, plan = self._sparse and np.isfinite(self.parameters.views[0]).all(), self.plan
+        words = (plan.row_words, plan.column_words) if pays else (0, 0)
+        plan.table[0, network.ROW_WORDS], plan.table[0, network.COLUMN_WORDS] = words
+
+    def twin(self, operations: Sequence[Operation], parameters: Parameters, optimizer: Any, seed: int) -> Trainer:
+        """Return what trains another network of this one's shape on the same data, in a fraction of the time.
+
+        The two share buffers: only one of them may `run`.
+        """
+        other = copy.copy(self)
+        other.parameters, other.optimizer = parameters, optimizer
+        other.flat, other.state = parameters.flat, parameters.state
+        other.plan = self.plan.twin(operations, seed)
+        other.job, other.tally = self.job.copy(), self.tally.copy()
+        other.job[jobs.SEED], other.job[jobs.OPTIMIZER] = seed, optimizer.kind
+        other._note_zeros()
+        other.job[jobs.ROW_WORDS] = other.plan.table[0, network.ROW_WORDS]
+        return other
 
     def lay_out(self, steps: int) -> None:
         """Settle which weights lie in panels, from `load` to `store`: the layers see `steps` steps at a time only."""

@@ -23,6 +23,7 @@ from ._simd import (
     _masked_load,
     _masked_store,
     _opaque,
+    _prefetch,
     _shuffle,
     _splat,
     _store,
@@ -36,6 +37,7 @@ _I64 = ir.IntType(64)
 # What a panel reads and writes of a row ends within lines, which the next one needs again (300 × 64 × 3 back: 1.10,
 # 300 × 128 × 3: 1.14; 32 rows are level).
 _BLOCK_ROWS = 64
+_LINE = 64
 
 
 def _number(value):
@@ -323,16 +325,17 @@ class _Rows:
 
 
 @intrinsic
-def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
+def few_outputs_forward(typingctx, n, m, k, x, x_row, w, w_row, w_step, b, biased, y):
     """Product with `n` <= NARROW outputs, lanes along the samples: `y[s, c] = b[c] + sum_i x[s, i] w[c, i]`.
 
     `w[c, i]` lies at `w[c * w_row + i * w_step]`; unless `biased`, the sums begin at zero. All arrays are pointers;
-    rows of `x` and `y` lie end to end. Blocks of `x` are turned in registers, and the results are turned back there.
+    rows of `x` lie `x_row` apart, those of `y` end to end. Blocks of `x` are turned in registers, and the results are
+    turned back there.
     """
     vec = _like(y)
 
     def emit(e, sig, args, n):
-        _, m, k, x, w, w_row, w_step, b, biased, y = args
+        _, m, k, x, x_row, w, w_row, w_step, b, biased, y = args
         builder, step = e.builder, e.n
         is_biased = builder.icmp_signed("!=", biased, _number(0))
         starts = [cgutils.alloca_once(builder, e.vty) for _ in range(n)]
@@ -345,7 +348,7 @@ def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
         whole = builder.mul(builder.sdiv(k, _number(wide)), _number(wide))
         left = builder.sub(k, whole)
         piece = ir.VectorType(e.vty.element, wide)
-        x_rows, w_rows = _Rows(e, k), _Rows(e, w_row)
+        x_rows, w_rows = _Rows(e, x_row), _Rows(e, w_row)
 
         def turned(cells, row, mask=None):
             """Return, for each row of `cells`, registers of the next `wide` inputs, and go on to those behind them."""
@@ -363,10 +366,11 @@ def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
                 lines += parts
             return _transposed_by_quarters(builder, lines)
 
-        def rows(s, blocks, tops, row):
-            """Return the sums of the rows from `s` on, a register a block and output.
+        def rows(blocks, tops, row, ahead=None):
+            """Return the sums of some rows, a register a block and output.
 
-            `row(pointers, r)` is the pointer to the row s + r, if `pointers` are what was stored in `tops`.
+            `row(pointers, r)` is the pointer to row r of them, if `pointers` are what was stored in `tops`. As many
+            rows from `ahead` on are asked for meanwhile.
             """
             sums = e.cells(n, blocks, [builder.load(cell) for cell in starts])
             weights = cgutils.alloca_once(builder, w.type)
@@ -390,6 +394,11 @@ def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
                 builder.store(_opaque(builder, e.at(pointer, w_step)), weights)
 
             _, next_columns = _loop(builder, whole, wide, "inputs")
+            if ahead is not None:
+                pointer = builder.load(ahead)
+                for line in range(0, blocks * step * wide, _LINE // _bytes(e.vty.element)):
+                    _prefetch(builder, e.at(pointer, line), False)
+                builder.store(_opaque(builder, e.at(pointer, blocks * step * wide)), ahead)
             for lines in zip(*columns(), strict=True):
                 add(lines)
             next_columns()
@@ -411,8 +420,10 @@ def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
             s = builder.select(builder.icmp_signed("<", at, final), at, final)
             tops = [cgutils.alloca_once(builder, x.type) for _ in range(0, tall, 8)]
             for i, cell in enumerate(tops):
-                builder.store(e.at(x, e.times(k, builder.add(s, _number(8 * i)))), cell)
-            sums = rows(s, blocks, tops, lambda pointers, r: x_rows.further(pointers[r // 8], r % 8))
+                builder.store(e.at(x, e.times(x_row, builder.add(s, _number(8 * i)))), cell)
+            ahead = cgutils.alloca_once(builder, x.type)
+            builder.store(e.at(x, e.times(x_row, builder.add(s, _number(tall)))), ahead)
+            sums = rows(blocks, tops, lambda pointers, r: x_rows.further(pointers[r // 8], r % 8), ahead)
             for block, vectors in enumerate(sums):
                 target = e.at(y, e.times(builder.add(s, _number(block * step)), n))
                 for q in range(n):
@@ -427,9 +438,9 @@ def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
 
             def row(pointers, r):
                 there = builder.icmp_signed("<", _number(r), last)
-                return e.at(pointers[0], e.times(k, builder.select(there, _number(r), last)))
+                return e.at(pointers[0], e.times(x_row, builder.select(there, _number(r), last)))
 
-            (vectors,) = rows(_number(0), 1, [top], row)
+            (vectors,) = rows(1, [top], row)
             for q in range(n):
                 some = e.some(builder.sub(e.times(m, n), _number(q * step)))
                 e.store(e.interleaved(vectors, q), e.at(y, q * step), some)
@@ -449,7 +460,7 @@ def few_outputs_forward(typingctx, n, m, k, x, w, w_row, w_step, b, biased, y):
         builder.position_at_end(done)
 
     i = types.intp
-    return types.void(i, i, i, x, w, i, i, b, i, y), _by_width(vec, emit)
+    return types.void(i, i, i, x, i, w, i, i, b, i, y), _by_width(vec, emit)
 
 
 @intrinsic

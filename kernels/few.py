@@ -24,10 +24,10 @@ def few_in_back(k, m, n, x, x_row, dz, dw, db):
     few_inputs_backward(k, m, n, x, x_row, dz, dw, db)
 
 
-@primitive("iiippiipip")
-def few_out(n, m, k, x, w, w_row, w_step, b, biased, y):
+@primitive("iiipipiipip")
+def few_out(n, m, k, x, x_row, w, w_row, w_step, b, biased, y):
     """`_simd_few.few_outputs_forward` behind a symbol."""
-    few_outputs_forward(n, m, k, x, w, w_row, w_step, b, biased, y)
+    few_outputs_forward(n, m, k, x, x_row, w, w_row, w_step, b, biased, y)
 
 
 @primitive("iiipppppp")

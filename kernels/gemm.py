@@ -29,7 +29,6 @@ from ._simd import (
     load_n,
     select,
     splat,
-    store,
     store_n,
     tile,
     transpose,
@@ -38,6 +37,7 @@ from ._simd import (
     RELU as _RELU,
 )
 from ._simd_gradient import WHOLE_TILES, whole_tiles
+from ._simd_shallow import BY_ROWS, shallow_inputs
 from .copies import (
     BLOCK_ROWS,
     COPY_PANELS,
@@ -49,6 +49,7 @@ from .copies import (
     piece_room,
     pieces,
 )
+from .few import few_out
 from .math import vsigmoid, vtanh
 from .row import ROW_VECTORS, one_row
 from .split import column, panel_parts, parts
@@ -115,6 +116,12 @@ def panel_asking(
 def tiles_asking(a, a_step, b, b_step, c, c_row, tiles, steps, start, p, s1, s2, p_row, p_rows, p_step):
     """`_simd_gradient.whole_tiles` behind a symbol, with an offset behind each array."""
     whole_tiles(a, a_step, b, b_step, c, c_row, tiles, steps, start, p, s1, s2, p_row, p_rows, p_step)
+
+
+@primitive("iiipipipiip")
+def inputs_by_rows(n, m, k, dz, dz_row, wt, wt_row, dx, row, finish, sign):
+    """`_simd_shallow.shallow_inputs` behind a symbol, with an offset behind each array."""
+    shallow_inputs(n, m, k, dz, dz_row, wt, wt_row, dx, row, finish, sign)
 
 
 @kernel
@@ -190,32 +197,11 @@ def derive_block(dy, y, at, y_at, ld, rows, columns, activation):
 
 @kernel
 def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld, rows, k, n, biased, scratch, s_at):
-    """Compute `y[i, j] = b[j] + sum_s x[i, s] w[j w_row + s w_step]` for few `j`, lanes along the rows of `x`.
-
-    By way of turned scratch: `k + n` rows of four registers. With lanes along three outputs, thirteen of sixteen
-    would idle (7 µs at 300 × 64 × 3 against 3).
-    """
-    step = lanes(y)
-    width = TILE_VECTORS * step
-    out_at = s_at + k * width
-    for r in range(0, rows, width):
-        here = min(width, rows - r)
-        for i in range(0, here, step):
-            for j in range(0, k, step):
-                turn(
-                    x, x_at + (r + i) * x_ld + j, x_ld, min(step, here - i), min(step, k - j),
-                    scratch, s_at + j * width + i, width,
-                )  # fmt: skip
-        if biased:
-            for c in range(n):
-                for i in range(0, width, step):
-                    store(scratch, out_at + c * width + i, splat(y, b[b_at + c]))
-        panel(
-            w, w_at, w_row, w_step, scratch, s_at, width, scratch, out_at, width, n, k, here,
-            FROM_OUTPUT if biased else ZERO, scratch, out_at, KEEP, scratch, out_at, y, 0, 0,
-        )  # fmt: skip
-        for i in range(0, here, step):
-            turn(scratch, out_at + i, width, n, min(step, here - i), y, y_at + (r + i) * y_ld, y_ld)
+    """Compute `y[i, j] = b[j] + sum_s x[i, s] w[j w_row + s w_step]` for few `j`, lanes along the rows of `x`."""
+    few_out(n, rows, k, x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, biased, scratch, s_at)
+    for i in range(rows):
+        for j in range(0, n, lanes(y)):
+            store_n(y, y_at + i * y_ld + j, load_n(scratch, s_at + i * n + j, n - j), n - j)
 
 
 @outlined
@@ -264,7 +250,7 @@ def forward_part(
     if n <= NARROW and r1 - r0 >= step:
         if v1 > v0:
             narrow_product(
-                x, x_at + r0 * x_ld, x_ld, w, w_at, 1, n, b, b_at, y, y_at + r0 * y_ld, y_ld, r1 - r0, k, n, True,
+                x, x_at + r0 * x_ld, x_ld, w, w_at, 1, n, b, b_at, y, y_at + r0 * y_ld, y_ld, r1 - r0, k, n, 1,
                 scratch, s_at,
             )  # fmt: skip
             activate_block(y, y_at + r0 * y_ld, y_ld, r1 - r0, n, activation)
@@ -331,22 +317,33 @@ def inputs_part(
         if v1 > v0:
             narrow_product(
                 dz, dz_at + r0 * dz_ld, dz_ld, w, w_at, n, 1, dx, 0, dx, dx_at + r0 * dx_ld, dx_ld, r1 - r0, n, k,
-                False, scratch, s_at,
+                0, scratch, s_at,
             )  # fmt: skip
             at = r0 * dx_ld
             derive_block(dx, y, dx_at + at, y_at + at, dx_ld, r1 - r0, k, activation)
         return
     finish = WHERE_POSITIVE if activation == RELU else KEEP
-    end = min(k, v1 * unit)
-    for j in range(v0 * unit, end, width):
+    begin, end = v0 * unit, min(k, v1 * unit)
+    if BY_ROWS and apart == 0 and in_panels == 0 and few_columns(dx, n):
+        ld, at = (max(0, end - begin) + step - 1) // step * step, r0 * dx_ld + begin
+        for c in range(0, end - begin, step):
+            turn(w, w_at + (begin + c) * n, n, min(step, end - begin - c), n, scratch, s_at + c, ld)
+        inputs_by_rows(
+            n, r1 - r0, end - begin, dz, dz_at + r0 * dz_ld, dz_ld, scratch, s_at, ld, dx, dx_at + at, dx_ld,
+            finish, y, y_at + at,
+        )  # fmt: skip
+        if activation >= SIGMOID:
+            derive_block(dx, y, dx_at + at, y_at + at, dx_ld, r1 - r0, end - begin, activation)
+        return
+    for j in range(begin, end, width):
         columns = min(width, end - j)
         for c in range(0, columns, step):
             for i in range(0, n, step):
                 at, ld = w_at + (j + c) * n + i, n
                 if in_panels != 0:
-                    begin = i // width * width
-                    ld = min(width, n - begin)
-                    at = w_at + begin * k + (j + c) * ld + i - begin
+                    first = i // width * width
+                    ld = min(width, n - first)
+                    at = w_at + first * k + (j + c) * ld + i - first
                 transpose(
                     w, at, ld, min(step, columns - c), min(step, n - i), scratch, s_at + i * width + c, width
                 )  # fmt: skip

@@ -76,6 +76,25 @@ def test_divergence_ends_one_network_only():
     assert [len(history.get("loss", [])) for history in histories] == [3, 0, 3]
 
 
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_infinite_weights_of_one_and_zeros_among_the_data_of_all(wrong):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((96, 60)).astype(np.float32), rng.integers(0, 3, 96)
+    X[:, 6:] = 0.0
+    assert fnn.trainer.zeros_pay(X)
+    models, wanted = ([_make((60, 30, 3), fnn.ReLU)(i) for i in range(3)] for _ in range(2))
+    models[wrong].layers[0].weights[50, 0] = np.inf
+    with pytest.warns(fnn.DivergenceWarning, match=rf"models\[{wrong}\]"):
+        histories = fnn.fit_many(models, X, y, epochs=2)
+    # Zero times infinity is not zero.
+    assert histories[wrong].diverged_at == 0
+    for i, model in enumerate(wanted):
+        if i != wrong:
+            assert (dict(histories[i]), [a.tobytes() for a in models[i].parameters().values()]) == _alone(
+                model, X, y, epochs=2
+            )
+
+
 @pytest.mark.parametrize(
     ("change", "error", "name"),
     [

@@ -41,7 +41,7 @@ FLOOR = {name: number for number, floor in enumerate(FLOORS) for name in floor}
 # Upwards, and only inside a function: each with its reason.
 UPWARDS: dict[tuple[str, str], str] = {}
 # The only files that emit LLVM IR.
-EMITTERS = ("_simd.py", "_simd_few.py", "_simd_gradient.py", "_simd_narrow.py")
+EMITTERS = ("_simd.py", "_simd_few.py", "_simd_gradient.py", "_simd_narrow.py", "_simd_shallow.py")
 # The only files that deal with how kernels become machine code, and where it is kept.
 COMPILERS = ("_compile.py", "_inside.py", "_builds.py")
 PEERS = {"torch", "jax", "sklearn", "scipy", "pandas", "tensorflow", "onnx", "onnxruntime", "matplotlib"}
