@@ -1,4 +1,4 @@
-"""What layers, losses and optimisers have found in order, so that the next call can see at a glance that it still is."""
+"""What layers, losses and optimisers have found in order, so that the next call sees at a glance that it still is."""
 
 from __future__ import annotations
 
