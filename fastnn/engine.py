@@ -129,8 +129,7 @@ class Plan:
                 places.append((params, 1, o.n_out))
                 params += -(-o.n_out // LINE) * LINE
         self._note(operations, seed)
-        # Kernels of narrow networks read whole registers, up to 64 elements behind the last parameter.
-        self.n_params = params + 64
+        self.n_params = params + network.SPARE
         self.rows = rows
         if not self.table[:, network.PANELS].any():
             places = []

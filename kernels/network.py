@@ -47,6 +47,8 @@ COLUMNS = 16
 # Columns of the table of factors, one row per operation.
 WEIGHT_L1, WEIGHT_L2, BIAS_L1, BIAS_L2, RATE = range(5)
 FACTORS = 5
+SPARE = 64
+"""Elements behind the last parameter: kernels of narrow networks read whole registers."""
 ROWS_AHEAD = 2
 """Rows that a gathered batch asks for ahead of the one that it copies: 128 rows of 784 in 25 µs instead of 62."""
 MOST_PARTS, MOST_PARTS_UNEVEN = 2, 4

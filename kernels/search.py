@@ -1,10 +1,11 @@
 """Random search for parameters, the seeds' first way to train: draw them, keep them if the loss is lower."""
 
 from ._compile import kernel
-from ._simd import lanes, load_n, store_n
+from ._simd import lanes, load, load_n, select, splat, store, store_n
 from .losses import class_major_cross_entropy, loss_part, sum_rows
+from .math import vexp, vlog
 from .narrow import outputs
-from .network import BIASES, GRAD, LD, N_IN, N_OUT, OUT, WEIGHTS, penalty
+from .network import BIASES, GRAD, LD, N_IN, N_OUT, OUT, SPARE, WEIGHTS, penalty
 from .predict import forward_block
 from .rng import STREAM_USER, normal_part
 
@@ -22,12 +23,43 @@ def copy_array(source, target, n):
 @kernel
 def draw(best, trial, scale, mode, seed, iteration):
     """Write the parameters to try: `scale · N(0, 1)`, added to the best ones in mode ADJUST."""
-    n = best.size
+    n = trial.size
     normal_part(trial, 0.0, scale, seed, STREAM_USER, iteration, 0, n)
     step = lanes(best)
     if mode == ADJUST:
         for i in range(0, n, step):
             store_n(trial, i, load_n(best, i, n - i) + load_n(trial, i, n - i), n - i)
+
+
+@kernel
+def class_major_losses(z, z_at, z_row, labels, losses, hits, rows, n):
+    """Write rows' losses from logits class by class: `losses.class_major_cross_entropy` without gradient or smoothing.
+
+    A register's logarithm waits for its exponentials, and they for its largest logit: in two passes, those of several
+    registers are under way at once (300 × 3 on Zen 3: 6,500 -> 3,600 cycles). Differences replace the first class.
+    """
+    step = lanes(z)
+    one, zero, none = splat(z, 1.0), splat(z, 0.0), splat(z, n)
+    for r in range(0, rows, step):
+        here = min(step, rows - r)
+        label, top = load_n(labels, r, here), load(z, z_at + r)
+        for j in range(1, n):
+            v = load(z, z_at + j * z_row + r)
+            top = select(v > top, v, top)
+        index, where, own, total = zero, none, zero, zero
+        for j in range(n):
+            v = load(z, z_at + j * z_row + r)
+            own = select(label == index, v, own)
+            first = select(v == top, index, none)
+            where = select(first < where, first, where)
+            index = index + one
+            total = total + vexp(v - top)
+        store_n(hits, r, select(where == label, one, zero), here)
+        store_n(losses, r, total, here)
+        store(z, z_at + r, own - top)
+    for r in range(0, rows, step):
+        here = min(step, rows - r)
+        store_n(losses, r, vlog(load_n(losses, r, here)) - load(z, z_at + r), here)
 
 
 @kernel
@@ -37,6 +69,9 @@ def narrow_losses(n_in, n_out, hidden, plan, params, work, z, x_row, z_row, labe
         n_in, n_out, rows, hidden, work, 0, x_row, params, plan[0, WEIGHTS], params, plan[0, BIASES],
         params, plan[1, WEIGHTS], params, plan[1, BIASES], work, z, z_row,
     )  # fmt: skip
+    if smoothing == 0.0:
+        class_major_losses(work, z, z_row, labels, losses, hits, rows, n_out)
+        return
     step = lanes(params)
     for r in range(0, rows, step):
         class_major_cross_entropy(
@@ -84,7 +119,8 @@ def random_search(
         for r in range(rows):
             for k in range(features):
                 work[k * x_row + r] = X[r * features + k]
-    size = best.size
+    # What lies behind the last parameter is read, too, but counts for nothing.
+    size = best.size - SPARE
     kept = trial[:size]
     for i in range(first, first + count):
         draw(best, kept, scale, mode, seed, i)
