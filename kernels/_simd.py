@@ -52,12 +52,13 @@ SHORT_ROWS = TILE_ROWS // 2 if VECTOR_BYTES == 64 else TILE_ROWS
 # one, and keeps the measures it was measured with.
 _HUNGRY = VECTOR_BYTES == 64 and not _host_name().startswith("znver4")
 _AVX2 = VECTOR_BYTES == 32
+# So many steps of a sum at once that it is never cut.
+WHOLE_SUMS = 1 << 40
 # Steps of a gradient's sum that are taken at once for a whole block of tiles: then both operands are in the first-level
 # cache (68 -> 79 % of peak at 256 × 1024 × 1024, 83 -> 92 % at 128 × 784 × 512). Zen 5's second-level cache gives what
 # its tiles take: whole sums are 0 to 1 % faster there at 784-1024-1024-1024-10, and 5 % at 28-300-300-300-2. Of the
 # smaller tiles of AVX2 the ends take longer: 128 steps (on Zen 3, with blocks of 16 × 8 panels, 1.20 times as fast as
 # whole sums with 8 × 4 at 1024 × 300 × 300, 1.08 at 256 × 1024 × 512; 64 steps with 16 × 4: 1.17 and 0.98).
-WHOLE_SUMS = 1 << 40
 STEPS_AT_ONCE = 128 if _AVX2 else 64 if _HUNGRY and not _host_name().startswith("znver5") else WHOLE_SUMS
 # Tiles down a panel from which on it is copied to where its rows follow each other (784-512-512-10 with 128 rows: 2,500
 # -> 2,110 µs a step; 28-300-300-300-2 with 1024: 7,540 -> 7,060).
