@@ -143,7 +143,9 @@ class Plan:
         by_rows, by_columns = zeros.room(rows, n_in, itemsize)
         self.column_words = self.row_words + _row(by_rows, itemsize)
         self.scratch = self.column_words + _row(by_columns, itemsize)
-        block = max(gemm.worker_scratch(depth, itemsize), network.block_size(rows, itemsize))
+        block = max(
+            gemm.worker_scratch(depth, itemsize), network.block_size(rows, itemsize), losses.scratch_size(n_out)
+        )
         self.block = (block + LINE) // LINE * LINE
         self.part = 2 * self.block
         # Without the batch itself, which prediction reads where it lies.

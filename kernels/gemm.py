@@ -432,8 +432,8 @@ def gradient_block(
             turn(scratch, s_at + c, width, columns, min(step, here - c), out, at + (i + c) * ld, ld)
 
 
-@kernel
-def turn(source, at, stride, rows, columns, target, target_at, target_stride):
+@primitive("piiipi")
+def turn(source, stride, rows, columns, target, target_stride):
     """Transpose a block of any size; arguments as `_simd.transpose`, whose code is kept out of the callers.
 
     The last pieces are whole ones too, where there is room for one, and share rows and columns with those before
@@ -445,8 +445,8 @@ def turn(source, at, stride, rows, columns, target, target_at, target_stride):
         for left in range(0, columns, step):
             j = max(0, min(left, columns - step))
             transpose(
-                source, at + i * stride + j, stride, min(step, rows - i), min(step, columns - j),
-                target, target_at + j * target_stride + i, target_stride,
+                source, i * stride + j, stride, min(step, rows - i), min(step, columns - j),
+                target, j * target_stride + i, target_stride,
             )  # fmt: skip
 
 

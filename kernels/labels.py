@@ -5,9 +5,7 @@ import functools
 import numpy as np
 
 from ._compile import kernel
-from ._simd import NARROW, lanes
-from ._simd_few import join_columns, split_columns
-from .losses import class_major_cross_entropy, cross_entropy_part, sum_rows
+from .losses import cross_entropy_part, sum_rows
 
 
 @functools.cache
@@ -50,19 +48,8 @@ def labelled_cross_entropy(z, y, smoothing, dz, row_loss, row_hit, scratch, out)
     out[1] = wrong
     if wrong == 0:
         flat, dflat, scale = z.reshape(m * n), dz.reshape(m * n), 1.0 / max(m, 1)
-        if n <= NARROW:
-            # As `losses.narrow_cross_entropy`, whose calls would take as long as the work.
-            step = lanes(z)
-            for r in range(0, m, step):
-                rows = min(step, m - r)
-                split_columns(n, flat, r * n, rows, scratch, m, step)
-                class_major_cross_entropy(
-                    scratch, m, step, scratch, r, smoothing, row_loss, row_hit, r, rows, n, scale
-                )  # fmt: skip
-                join_columns(n, scratch, m, step, rows, dflat, r * n)
-        else:
-            cross_entropy_part(
-                flat, 0, n, scratch, 0, dflat, 0, n, False, smoothing, dflat, 0, n,
-                row_loss, row_hit, 0, m, n, scale, scratch, m,
-            )  # fmt: skip
+        cross_entropy_part(
+            flat, 0, n, scratch, 0, dflat, 0, n, False, smoothing, dflat, 0, n,
+            row_loss, row_hit, 0, m, n, scale, scratch, m,
+        )  # fmt: skip
         out[0] = sum_rows(row_loss, m) / max(m, 1)

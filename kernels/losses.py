@@ -8,17 +8,15 @@ from ._simd import (
     NARROW,
     first_lanes,
     lanes,
-    load,
     load_n,
     max_lanes,
     maximum,
-    select,
     splat,
-    store,
     store_n,
     sum_lanes,
 )
 from ._simd_few import join_columns, split_columns
+from .class_major import class_major_cross_entropy
 from .gemm import turn
 from .math import vexp, vlog
 from .split import get, put, share
@@ -30,73 +28,33 @@ FEW_CLASSES = 16
 Lanes along ten classes would be two registers, the second of them mostly idle, and sums over lanes for each sample
 (100 × 10 on Zen 3, with registers of eight: 24 -> 5.6 µs).
 """
+CLASS_MAJOR_ROWS = 128
+"""Samples whose logits are turned to classes at once."""
 
 
 def scratch_size(n, n_workers=1):
     """Return the length of the scratch array (elements of T) for `n` outputs and `n_workers` workers."""
-    return n_workers * FEW_CLASSES * 16
-
-
-@kernel
-def class_major_cross_entropy(z, z_at, z_row, labels, l_at, smoothing, losses, hits, row_at, rows, n, scale):
-    """Softmax cross-entropy of up to one register of samples, lanes along them; the gradient replaces the logits.
-
-    Class j's logits lie at `z[z_at + j * z_row]`, whole registers of them whatever `rows` says. Sums over the classes
-    are taken in their order.
-    """
-    label = load_n(labels, l_at, rows)
-    one, zero = splat(z, 1.0), splat(z, 0.0)
-    top = load(z, z_at)
-    where, own = zero, zero
-    for j in range(n):
-        v = load(z, z_at + j * z_row)
-        index = splat(z, j)
-        higher = v > top
-        where = select(higher, index, where)
-        top = select(higher, v, top)
-        own = select(label == index, v, own)
-    total, shifted = zero, zero
-    for j in range(n):
-        v = load(z, z_at + j * z_row) - top
-        e = vexp(v)
-        store(z, z_at + j * z_row, e)
-        total = total + e
-        shifted = shifted + v
-    share_of_each = splat(z, smoothing / n)
-    kept = splat(z, 1.0 - smoothing)
-    loss = vlog(total) - kept * (own - top)
-    if smoothing > 0.0:
-        loss = loss - share_of_each * shifted
-    store_n(losses, row_at, loss, rows)
-    store_n(hits, row_at, select(where == label, one, zero), rows)
-    factor, part = splat(z, scale), one / total
-    for j in range(n):
-        p = load(z, z_at + j * z_row) * part
-        p = select(label == splat(z, j), p - kept, p)
-        if smoothing > 0.0:
-            p = p - share_of_each
-        store(z, z_at + j * z_row, p * factor)
+    return n_workers * FEW_CLASSES * CLASS_MAJOR_ROWS
 
 
 @kernel
 def narrow_cross_entropy(
     z, z_at, z_ld, labels, l_at, smoothing, dz, dz_at, dz_ld, losses, hits, row_at, rows, n, scale, scratch, s_at
 ):  # fmt: skip
-    """Softmax cross-entropy of up to one register of rows of up to FEW_CLASSES classes, by way of class-major scratch.
-
-    `scratch` holds `n` registers.
-    """
-    step = lanes(z)
+    """Softmax cross-entropy of up to CLASS_MAJOR_ROWS rows of up to FEW_CLASSES classes, class by class in scratch."""
+    step, ld = lanes(z), CLASS_MAJOR_ROWS
     few = n <= NARROW and z_ld == n and dz_ld == n
     if few:
-        split_columns(n, z, z_at, rows, scratch, s_at, step)
+        for r in range(0, rows, step):
+            split_columns(n, z, z_at + r * n, min(step, rows - r), scratch, s_at + r, ld)
     else:
-        turn(z, z_at, z_ld, rows, n, scratch, s_at, step)
-    class_major_cross_entropy(scratch, s_at, step, labels, l_at, smoothing, losses, hits, row_at, rows, n, scale)
+        turn(z, z_at, z_ld, rows, n, scratch, s_at, ld)
+    class_major_cross_entropy(scratch, s_at, ld, labels, l_at, smoothing, losses, row_at, hits, row_at, rows, n, scale)
     if few:
-        join_columns(n, scratch, s_at, step, rows, dz, dz_at)
+        for r in range(0, rows, step):
+            join_columns(n, scratch, s_at + r, ld, min(step, rows - r), dz, dz_at + r * n)
     else:
-        turn(scratch, s_at, step, n, rows, dz, dz_at, dz_ld)
+        turn(scratch, s_at, ld, n, rows, dz, dz_at, dz_ld)
 
 
 @kernel
@@ -199,12 +157,11 @@ def cross_entropy_part(
 
     `labels` are class numbers held in T. `scale` multiplies the gradient: one over the rows of the batch.
     """
-    step = lanes(z)
     if n <= FEW_CLASSES and not soft:
-        for r in range(first, last, step):
+        for r in range(first, last, CLASS_MAJOR_ROWS):
             narrow_cross_entropy(
                 z, z_at + r * z_ld, z_ld, labels, l_at + r, smoothing, dz, dz_at + r * dz_ld, dz_ld,
-                losses, hits, r, min(step, last - r), n, scale, scratch, s_at,
+                losses, hits, r, min(CLASS_MAJOR_ROWS, last - r), n, scale, scratch, s_at,
             )  # fmt: skip
     else:
         for r in range(first, last):

@@ -9,6 +9,7 @@ import numpy as np
 from ._compile import kernel, primitive
 from ._simd import NARROW, lanes
 from ._simd_narrow import SPREAD_SIZE, narrow_backward, narrow_forward
+from .class_major import class_major_cross_entropy
 from .gemm import turn
 from .jobs import (
     BAD_STEP,
@@ -23,7 +24,7 @@ from .jobs import (
     batch_of,
     note,
 )
-from .losses import class_major_cross_entropy, sum_rows
+from .losses import sum_rows
 from .network import BIAS_L1, BIAS_L2, BIASES, N_IN, N_OUT, WEIGHT_L1, WEIGHT_L2, WEIGHTS, penalty
 from .optim import update_block
 from .penalties import add_gradient_block
@@ -108,16 +109,10 @@ def run_narrow(
         outputs(
             n_in, n_out, m, hidden, work, x_at, x_row, params, w1, params, b1, params, w2, params, b2, work, z, z_row
         )
-        for r in range(0, m, step):
-            left = min(step, m - r)
-            if shuffle:
-                class_major_cross_entropy(
-                    work, z + r, z_row, work, lab + r, smoothing, losses, hits, r, left, n_out, 1.0 / m
-                )
-            else:
-                class_major_cross_entropy(
-                    work, z + r, z_row, labels, start + r, smoothing, losses, hits, r, left, n_out, 1.0 / m
-                )
+        if shuffle:
+            class_major_cross_entropy(work, z, z_row, work, lab, smoothing, losses, 0, hits, 0, m, n_out, 1.0 / m)
+        else:
+            class_major_cross_entropy(work, z, z_row, labels, start, smoothing, losses, 0, hits, 0, m, n_out, 1.0 / m)
         total = sum_rows(losses, m)
         penalised = penalty(plan, factors, params) if penalised_any else 0.0
         if not np.isfinite(total + penalised):

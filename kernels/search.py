@@ -2,7 +2,8 @@
 
 from ._compile import kernel
 from ._simd import lanes, load, load_n, select, splat, store, store_n
-from .losses import class_major_cross_entropy, loss_part, sum_rows
+from .class_major import class_major_cross_entropy
+from .losses import loss_part, sum_rows
 from .math import vexp, vlog
 from .narrow import outputs
 from .network import BIASES, GRAD, LD, N_IN, N_OUT, OUT, SPARE, WEIGHTS, penalty
@@ -72,11 +73,7 @@ def narrow_losses(n_in, n_out, hidden, plan, params, work, z, x_row, z_row, labe
     if smoothing == 0.0:
         class_major_losses(work, z, z_row, labels, losses, hits, rows, n_out)
         return
-    step = lanes(params)
-    for r in range(0, rows, step):
-        class_major_cross_entropy(
-            work, z + r, z_row, labels, r, smoothing, losses, hits, r, min(step, rows - r), n_out, 1.0
-        )
+    class_major_cross_entropy(work, z, z_row, labels, 0, smoothing, losses, 0, hits, 0, rows, n_out, 1.0)
 
 
 @kernel
