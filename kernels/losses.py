@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from ._compile import kernel, outlined
+from ._compile import kernel, outlined, primitive
 from ._simd import (
     NARROW,
     first_lanes,
@@ -111,41 +111,40 @@ def shifted_sum(z, z_at, target, t_at, n, high, soft):
     return sum_lanes(inner), sum_lanes(mass)
 
 
-@kernel
-def wide_cross_entropy(
-    z, z_at, target, t_at, label, smoothing, dz, dz_at, losses, hits, row_at, n, scale, soft
-):  # fmt: skip
-    """Softmax cross-entropy of one row, lanes along the classes; `soft` takes a row of target probabilities."""
+@primitive("ppiipppiii")
+def wide_cross_entropy(z, target, label, smoothing, dz, loss_at, hit_at, n, scale, soft):
+    """Softmax cross-entropy of one row, lanes along the classes; `soft` takes a row of target probabilities.
+
+    Called with an offset behind each array.
+    """
     step = lanes(z)
     whole = n - n % step
-    top = largest(z, z_at, 0, whole, True, splat(z, -np.inf))
-    peak = max_lanes(largest(z, z_at, whole, n, False, top))
+    top = largest(z, 0, 0, whole, True, splat(z, -np.inf))
+    peak = max_lanes(largest(z, 0, whole, n, False, top))
     high = splat(z, peak)
-    total = exponentials(z, z_at, dz, dz_at, 0, whole, True, high, splat(z, 0.0))
-    sum_ = sum_lanes(exponentials(z, z_at, dz, dz_at, whole, n, False, high, total))
+    total = exponentials(z, 0, dz, 0, 0, whole, True, high, splat(z, 0.0))
+    sum_ = sum_lanes(exponentials(z, 0, dz, 0, whole, n, False, high, total))
     # One lane's worth of logarithm: the row's loss is a scalar.
     loss = max_lanes(vlog(splat(z, sum_)))
     mass = splat(z, 1.0)
     if soft:
-        inner, weight = shifted_sum(z, z_at, target, t_at, n, high, True)
+        inner, weight = shifted_sum(z, 0, target, 0, n, high, True)
         loss = loss * weight - inner
         mass = splat(z, weight)
-        aim = max_lanes(
-            largest(target, t_at, whole, n, False, largest(target, t_at, 0, whole, True, splat(z, -np.inf)))
-        )
-        label = first_reaching(target, t_at, n, aim)
+        aim = max_lanes(largest(target, 0, whole, n, False, largest(target, 0, 0, whole, True, splat(z, -np.inf))))
+        label = first_reaching(target, 0, n, aim)
     else:
-        loss -= (1.0 - smoothing) * (z[z_at + label] - peak)
+        loss -= (1.0 - smoothing) * (z[label] - peak)
         if smoothing > 0.0:
-            loss -= smoothing / n * shifted_sum(z, z_at, z, z_at, n, high, False)[0]
-    losses[row_at] = loss
+            loss -= smoothing / n * shifted_sum(z, 0, z, 0, n, high, False)[0]
+    loss_at[0] = loss
     # Of equal logits the first counts, as with argmax.
-    hits[row_at] = 1.0 if z[z_at + label] >= peak and first_reaching(z, z_at, label, peak) == label else 0.0
+    hit_at[0] = 1.0 if z[label] >= peak and first_reaching(z, 0, label, peak) == label else 0.0
     factor, each, scaled = mass / splat(z, sum_), splat(z, smoothing / n), splat(z, scale)
-    finish_row(dz, dz_at, target, t_at, 0, whole, True, soft, factor, each, scaled)
-    finish_row(dz, dz_at, target, t_at, whole, n, False, soft, factor, each, scaled)
+    finish_row(dz, 0, target, 0, 0, whole, True, soft, factor, each, scaled)
+    finish_row(dz, 0, target, 0, whole, n, False, soft, factor, each, scaled)
     if not soft:
-        dz[dz_at + label] -= (1.0 - smoothing) * scale
+        dz[label] -= (1.0 - smoothing) * scale
 
 
 @kernel
@@ -167,8 +166,8 @@ def cross_entropy_part(
         for r in range(first, last):
             label = 0 if soft else np.int64(labels[l_at + r])
             wide_cross_entropy(
-                z, z_at + r * z_ld, target, t_at + r * t_ld, label, smoothing,
-                dz, dz_at + r * dz_ld, losses, hits, r, n, scale, soft,
+                z, z_at + r * z_ld, target, t_at + r * t_ld, label, smoothing, dz, dz_at + r * dz_ld,
+                losses, r, hits, r, n, scale, soft,
             )  # fmt: skip
 
 

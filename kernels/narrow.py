@@ -136,5 +136,5 @@ def run_narrow(
                 l1, l2 = factors[o, BIAS_L1], factors[o, BIAS_L2]
                 if l1 > 0.0 or l2 > 0.0:
                     add_gradient_block(work, grad + w, 0, params, w, 0, 1, n, l1, l2)
-        update_block(kind, params, 0, 0, work, grad, 0, s1, s2, s3, 1, total_params, scalars[s])
+        update_block(kind, params, 0, 0, work, grad, 0, s1, 0, s2, 0, s3, 0, 1, total_params, scalars, 8 * s)
         note(job, tally, history, total, hits, m, penalised, number)

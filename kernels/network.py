@@ -4,7 +4,7 @@ A *plan* has one row of integers per operation; activations and gradients lie in
 the plan names. No code is compiled for an architecture.
 """
 
-from ._compile import kernel, outlined
+from ._compile import kernel, outlined, primitive
 from ._simd import (
     ASKS_AHEAD,
     BLOCK_PANELS,
@@ -202,12 +202,15 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
         derive_part(work, dx + first * dx_ld, dx_ld, work, at, dx_ld, work, dx + first * dx_ld, dx_ld, rows, n, before)
 
 
-@outlined
-def update_rows(kind, params, at, ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, l1, l2, h):
-    """Add the penalties' gradient to a block of gradient, and update the parameters that it belongs to."""
+@primitive("ipipipppiiiip")
+def update_rows(kind, params, ld, grads, grads_ld, s1, s2, s3, rows, columns, l1, l2, h):
+    """Add the penalties' gradient to a block of gradient, and update the parameters that it belongs to.
+
+    Called with an offset behind each array.
+    """
     if l1 > 0.0 or l2 > 0.0:
-        add_gradient_block(scratch, block_at, block_ld, params, at, ld, rows, columns, l1, l2)
-    update_block(kind, params, at, ld, scratch, block_at, block_ld, s1, s2, s3, rows, columns, h)
+        add_gradient_block(grads, 0, grads_ld, params, 0, ld, rows, columns, l1, l2)
+    update_block(kind, params, 0, ld, grads, 0, grads_ld, s1, 0, s2, 0, s3, 0, rows, columns, h, 0)
 
 
 @outlined
@@ -245,6 +248,8 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     pack_ld = (height + step - 1) // step * step
     span = width if turned else BLOCK_PANELS * width
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
+    # State that is not there: the parameters stand for it.
+    t1, t2 = s1 if s1.size > 0 else params, s2 if s2.size > 0 else params
     for j in range(first, last, span):
         columns = min(span, last - j)
         for r in range(r0, r1, height):
@@ -266,29 +271,36 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                         # Or for what the next tiles read, which another core has written (28-300-300-300-2: 1.02).
                         ask = d_at + width if c + width < columns else d + (s + depth) * ld + j
                         p, p_ld, p_rows = work, ld, -(steps * TILE_ROWS // rows + 1)
-                    # Called twice: inputs that the caller may only read are another type than scratch.
+                    # Written twice: inputs that the caller may only read are another type than scratch.
                     if packs:
                         gradient_block(
                             scratch, s_at, pack_ld, work, d_at, ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
-                            p, ask, p_ld, p_rows, s1, s2,
+                            p, ask, p_ld, p_rows, t1, ask, t2, ask,
                         )  # fmt: skip
                     else:
                         gradient_block(
                             x, begin, x_ld, work, d_at, ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
-                            p, ask, p_ld, p_rows, s1, s2,
+                            p, ask, p_ld, p_rows, t1, ask, t2, ask,
                         )  # fmt: skip
             if in_panels:
                 for c in range(0, columns, width):
                     to = min(width, columns - c)
                     at = w_at + (j + c) * k + r * to
-                    update_block(kind, params, at, to, scratch, block_at + c, block_ld, s1, s2, s3, rows, to, h)
+                    update_block(
+                        kind, params, at, to, scratch, block_at + c, block_ld, s1, at, s2, at, s3, at, rows, to, h, 0
+                    )
             elif turned:
                 # All columns are here: the block is one run of consecutive weights.
-                update_rows(kind, params, at, 0, scratch, block_at, 0, s1, s2, s3, 1, rows * n, w1, w2, h)
+                update_rows(
+                    kind, params, at, 0, scratch, block_at, 0, s1, at, s2, at, s3, at, 1, rows * n, w1, w2, h, 0
+                )
             else:
-                update_rows(kind, params, at, n, scratch, block_at, block_ld, s1, s2, s3, rows, columns, w1, w2, h)
+                update_rows(
+                    kind, params, at, n, scratch, block_at, block_ld, s1, at, s2, at, s3, at,
+                    rows, columns, w1, w2, h, 0,
+                )  # fmt: skip
         # Of rows, the first worker has a tile less where they do not come out even.
         if worker == 0 or last - first < n:
             if apart == 0:
@@ -297,7 +309,8 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                 for c in range(j, j + columns, width):
                     to = min(c + width, j + columns)
                     column_sums(work, d + column(c, width, apart) - c, ld, m, c, to, scratch, block_at - j)
-            update_rows(kind, params, b_at + j, 0, scratch, block_at, 0, s1, s2, s3, 1, columns, b1, b2, h)
+            at = b_at + j
+            update_rows(kind, params, at, 0, scratch, block_at, 0, s1, at, s2, at, s3, at, 1, columns, b1, b2, h, 0)
 
 
 @kernel
