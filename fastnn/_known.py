@@ -6,10 +6,12 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numba
 import numpy as np
 
+from fastnn import threads
 from fastnn._array_steps import FLOAT32, FLOAT64, Array
-from fastnn.kernels import activations, book_layers, labels, losses
+from fastnn.kernels import activations, book_layers, labels
 
 
 @functools.lru_cache(maxsize=256)
@@ -58,13 +60,20 @@ class KnownActivation:
 class KnownLabels:
     """Dtype and shapes of a loss's last pass with class numbers, and the compiled code for these types."""
 
-    __slots__ = ("_spares", "dtype", "outputs", "room", "rows", "score")
+    __slots__ = ("_room", "_spares", "_work", "dtype", "outputs", "rows", "score")
 
     def __init__(self, z: Array, y: Array) -> None:
         self.dtype, self.outputs, self.rows = FLOAT32 if z.dtype == FLOAT32 else FLOAT64, z.shape, y.shape
-        self.room = len(z) + losses.scratch_size(z.shape[1])
-        self.score = labels.labelled_entry(self.dtype)
+        self._work = 40.0 * z.size
+        # As many as there can ever be; where that is one, nobody is asked again.
+        n_workers = threads.workers(self._work, numba.config.NUMBA_NUM_THREADS)
+        self._room = labels.scratch_size(*z.shape, n_workers)
+        self.score = labels.labelled_entry(self.dtype) if n_workers == 1 else self._score
         self._spares: list[tuple[Array, Array]] = []
+
+    def _score(self, *arguments: Any) -> None:
+        # The last one is what a single worker would be called with.
+        threads.call(labels.labelled_cross_entropy, threads.workers(self._work), *arguments[:-1])
 
     def borrow(self) -> tuple[Array, Array]:
         """Return scratch and room for two numbers that no other thread has; `give_back` keeps them for the next call.
@@ -74,7 +83,7 @@ class KnownLabels:
         try:
             return self._spares.pop()
         except IndexError:
-            return np.empty(self.room, self.dtype), np.empty(2)
+            return np.empty(self._room, self.dtype), np.empty(2)
 
     def give_back(self, scratch: Array, out: Array) -> None:
         """Keep what `borrow` returned for the next call."""

@@ -340,6 +340,19 @@ def load_n(typingctx, array, offset, count):
 
 
 @intrinsic
+def load_n_doubles(typingctx, array, offset, count):
+    """Return the first `count` of eight values at `array[offset:]` as float64; see `load_n`."""
+    vec = Vector(types.float64, 8)
+
+    def codegen(context, builder, sig, args):
+        pointer = element(context, builder, sig.args[0], args[0], args[1])
+        given = _load_some(builder, pointer, ir.VectorType(_element(array.dtype), vec.lanes), args[2])
+        return given if array.dtype == vec.dtype else builder.fpext(given, context.get_value_type(vec))
+
+    return vec(array, types.intp, types.intp), codegen
+
+
+@intrinsic
 def store(typingctx, array, offset, vector):
     """Write a vector to `array[offset:offset + lanes]`."""
 

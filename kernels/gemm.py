@@ -326,8 +326,7 @@ def inputs_part(
     begin, end = v0 * unit, min(k, v1 * unit)
     if BY_ROWS and apart == 0 and in_panels == 0 and few_columns(dx, n):
         ld, at = (max(0, end - begin) + step - 1) // step * step, r0 * dx_ld + begin
-        for c in range(0, end - begin, step):
-            turn(w, w_at + (begin + c) * n, n, min(step, end - begin - c), n, scratch, s_at + c, ld)
+        turn(w, w_at + begin * n, n, end - begin, n, scratch, s_at, ld)
         inputs_by_rows(
             n, r1 - r0, end - begin, dz, dz_at + r0 * dz_ld, dz_ld, scratch, s_at, ld, dx, dx_at + at, dx_ld,
             finish, y, y_at + at,
@@ -423,8 +422,7 @@ def gradient_block(
             dz, 0, 1, dz_ld, x, i, x_ld, scratch, 0, width, columns, m, here,
             ZERO, out, 0, KEEP, out, 0, out, 0, 0,
         )  # fmt: skip
-        for c in range(0, here, step):
-            turn(scratch, c, width, columns, min(step, here - c), out, (i + c) * ld, ld)
+        turn(scratch, 0, width, columns, here, out, i * ld, ld)
 
 
 @primitive("piiipi")

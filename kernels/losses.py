@@ -9,6 +9,7 @@ from ._simd import (
     first_lanes,
     lanes,
     load_n,
+    load_n_doubles,
     max_lanes,
     maximum,
     splat,
@@ -269,20 +270,10 @@ def mean_squared_error(z, targets, dz, row_loss, row_hit, n_workers):
 @kernel
 def sum_rows(values, count):
     """Return the sum of the first `count` values in float64, in eight interleaved chains."""
-    s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    whole = count - count % 8
-    for i in range(0, whole, 8):
-        s0 += values[i]
-        s1 += values[i + 1]
-        s2 += values[i + 2]
-        s3 += values[i + 3]
-        s4 += values[i + 4]
-        s5 += values[i + 5]
-        s6 += values[i + 6]
-        s7 += values[i + 7]
-    for i in range(whole, count):
-        s0 += values[i]
-    return ((s0 + s4) + (s1 + s5)) + ((s2 + s6) + (s3 + s7))
+    sums = load_n_doubles(values, 0, count)
+    for i in range(8, count, 8):
+        sums = sums + load_n_doubles(values, i, count - i)
+    return sum_lanes(sums)
 
 
 @kernel

@@ -7,7 +7,7 @@ their gradient are ever stored. Each sum is the same chain as in `network`, so t
 import numpy as np
 
 from ._compile import kernel, primitive
-from ._simd import NARROW, lanes
+from ._simd import NARROW
 from ._simd_narrow import SPREAD_SIZE, narrow_backward, narrow_forward
 from .class_major import class_major_cross_entropy
 from .gemm import turn
@@ -71,7 +71,6 @@ def run_narrow(
     n_in, hidden, n_out = plan[0, N_IN], plan[0, N_OUT], plan[1, N_OUT]
     w1, b1, w2, b2 = plan[0, WEIGHTS], plan[0, BIASES], plan[1, WEIGHTS], plan[1, BIASES]
     rows, batch, shuffle, kind = job[ROWS], job[BATCH], job[SHUFFLE] != 0, job[OPTIMIZER]
-    step = lanes(params)
     steps = (rows + batch - 1) // batch
     x_row = ((batch if shuffle else rows) + 63) // 64 * 64 + 64
     z_row, across = (batch + 63) // 64 * 64 + 64, (hidden + 63) // 64 * 64
@@ -118,14 +117,12 @@ def run_narrow(
         if not np.isfinite(total + penalised):
             tally[BAD_STEP] = number
             return
-        for h in range(0, hidden, step):
-            turn(params, w2 + h * n_out, n_out, min(step, hidden - h), n_out, work, w2t + h, across)
+        turn(params, w2, n_out, hidden, n_out, work, w2t, across)
         gradients(
             n_in, n_out, m, hidden, work, x_at, x_row, params, w1, params, b1, work, w2t, across, work, z, z_row,
             work, grad + w1, work, grad + b1, work, dw2t, work, grad + b2, work, room,
         )  # fmt: skip
-        for h in range(0, hidden, step):
-            turn(work, dw2t + h, across, n_out, min(step, hidden - h), work, grad + w2 + h * n_out, n_out)
+        turn(work, dw2t, across, n_out, hidden, work, grad + w2, n_out)
         if penalised_any:
             for o in range(2):
                 w, n = plan[o, WEIGHTS], plan[o, N_IN] * plan[o, N_OUT]
