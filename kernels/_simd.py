@@ -73,6 +73,8 @@ BLOCK_PANELS = 8 if _AVX2 else 4
 ASKS_AHEAD = STEPS_AT_ONCE == 64
 _READ_LEVEL = 1 if ASKS_AHEAD else 2
 _ESTIMATES = VECTOR_BYTES == 64
+SCALES = VECTOR_BYTES == 64
+"""Whether `scale_by_power` is one instruction."""
 _IS_X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
 
 

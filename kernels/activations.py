@@ -7,7 +7,7 @@ from numba import prange
 
 from ._compile import kernel
 from ._simd import first_lanes, itemsize, lanes, load_n, max_lanes, maximum, select, splat, store_n, sum_lanes
-from .math import vexp, vsigmoid, vtanh
+from .math import vexp_below, vsigmoid, vtanh
 from .split import get, put, share
 
 _LINEAR, _RELU, _SIGMOID, _TANH = 0, 1, 2, 3
@@ -130,7 +130,7 @@ def softmax_part(z, z_at, z_ld, p, p_at, p_ld, rows, columns):
         total = splat(p, 0.0)
         for j in range(0, columns, step):
             n = min(step, columns - j)
-            e = vexp(load_n(z, row + j, n) - high)
+            e = vexp_below(load_n(z, row + j, n) - high)
             total = total + first_lanes(e, n, splat(p, 0.0))
             store_n(p, out + j, e, n)
         total = splat(p, sum_lanes(total))

@@ -26,7 +26,7 @@ from ._simd import (
 )
 from ._simd_few import join_columns, split_columns
 from .losses import sum_rows
-from .math import vexp, vlog
+from .math import vexp_below, vlog
 from .split import share
 
 _BLOCK = 128
@@ -89,7 +89,7 @@ def narrow_probabilities(
             own = select(label == index, v, own)
         total = zero
         for j in range(n):
-            e = vexp(load(scratch, at + j * _BLOCK) - top)
+            e = vexp_below(load(scratch, at + j * _BLOCK) - top)
             store(scratch, at + j * _BLOCK, e)
             total = total + e
         part = one / total
@@ -117,7 +117,7 @@ def wide_probabilities(z, z_at, label, p, p_at, losses, hits, row_at, n, scored)
     peak = max_lanes(top)
     high, total = splat(z, peak), zero
     for j in range(0, n, step):
-        e = first_lanes(vexp(load_n(z, z_at + j, n - j) - high), n - j, zero)
+        e = first_lanes(vexp_below(load_n(z, z_at + j, n - j) - high), n - j, zero)
         store_n(p, p_at + j, e, n - j)
         total = total + e
     sum_ = splat(z, sum_lanes(total))

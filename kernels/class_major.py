@@ -7,7 +7,7 @@ one of them waits for, its largest logit before the exponentials, their sum befo
 
 from ._compile import inlined, primitive
 from ._simd import lanes, load, load_n, select, splat, store, store_n
-from .math import vexp, vlog
+from .math import vexp_below, vlog
 
 
 @inlined
@@ -40,7 +40,7 @@ def cross_entropy_rows(z, z_row, labels, smooths, smoothing, losses, hits, rows,
         s0, s1, d0, d1 = zero, zero, zero, zero
         for j in range(n):
             v0, v1 = load(z, j * z_row + r) - t0, load(z, j * z_row + q) - t1
-            e0, e1 = vexp(v0), vexp(v1)
+            e0, e1 = vexp_below(v0), vexp_below(v1)
             store(z, j * z_row + r, e0)
             store(z, j * z_row + q, e1)
             s0, s1 = s0 + e0, s1 + e1

@@ -19,7 +19,7 @@ from ._simd import (
 from ._simd_few import join_columns, split_columns
 from .class_major import class_major_cross_entropy
 from .gemm import turn
-from .math import vexp, vlog
+from .math import vexp_below, vlog
 from .split import get, put, share
 
 SOFTMAX_CROSS_ENTROPY, MEAN_SQUARED_ERROR = 0, 1
@@ -73,7 +73,7 @@ def exponentials(z, z_at, dz, dz_at, first, last, whole, high, total):
     """Write `exp(z - high)` to `dz` and return the lanes' `total` with them added."""
     zero = splat(z, 0.0)
     for j in range(first, last, lanes(z)):
-        e = vexp(get(z, z_at + j, last - j, whole) - high)
+        e = vexp_below(get(z, z_at + j, last - j, whole) - high)
         put(dz, dz_at + j, e, last - j, whole)
         total = total + (e if whole else first_lanes(e, last - j, zero))
     return total

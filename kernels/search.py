@@ -4,7 +4,7 @@ from ._compile import kernel
 from ._simd import lanes, load, load_n, select, splat, store, store_n
 from .class_major import class_major_cross_entropy
 from .losses import loss_part, sum_rows
-from .math import vexp, vlog
+from .math import vexp_below, vlog
 from .narrow import outputs
 from .network import BIASES, GRAD, LD, N_IN, N_OUT, OUT, SPARE, WEIGHTS, penalty
 from .predict import forward_block
@@ -54,7 +54,7 @@ def class_major_losses(z, z_at, z_row, labels, losses, hits, rows, n):
             first = select(v == top, index, none)
             where = select(first < where, first, where)
             index = index + one
-            total = total + vexp(v - top)
+            total = total + vexp_below(v - top)
         store_n(hits, r, select(where == label, one, zero), here)
         store_n(losses, r, total, here)
         store(z, z_at + r, own - top)

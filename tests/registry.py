@@ -9,7 +9,7 @@ from registry_base import ENTRIES, ULP, add, blank, call, gamma, matrices, space
 from registry_networks import OneHidden, narrow_networks, networks
 
 import fastnn as fnn
-from fastnn.kernels import activations, dropout, gemm, losses, math, optim, order, panels, peak, penalties, rng
+from fastnn.kernels import activations, dropout, gemm, labels, losses, math, optim, order, panels, peak, penalties, rng
 from fastnn.kernels._simd import VECTOR_BYTES
 
 __all__ = ["ENTRIES", "wide"]
@@ -240,9 +240,9 @@ def add_cross_entropy(variant):
     def build(shape, dtype, random):
         m, n = shape
         soft = random.dirichlet(np.ones(n), m).astype(dtype) if variant == "soft" else np.empty((0, 0), dtype)
-        labels = random.integers(0, n, m)
+        numbers = random.integers(0, n, m)
         return space(
-            z=random.normal(0, 3, shape).astype(dtype), labels=labels, held=labels.astype(dtype), soft=soft,
+            z=random.normal(0, 3, shape).astype(dtype), labels=numbers, held=numbers.astype(dtype), soft=soft,
             dz=blank(shape, dtype), rows=blank(m, dtype), hits=blank(m, dtype),
             scratch=blank(losses.scratch_size(n, 4), dtype),
         )  # fmt: skip
@@ -277,8 +277,30 @@ def add_cross_entropy(variant):
         g = gamma(n + 10, u) * (1 + 3 * reach + np.log(n))
         return g[:, 0], g * (reference.softmax(args.z) + targets(args)) / max(m, 1), np.zeros(m)
 
+    def ours_labelled(args):
+        out, room = np.full(2, np.nan), blank(labels.scratch_size(*args.z.shape, 4), args.z.dtype)
+        call(
+            labels.labelled_cross_entropy, args, args.z, args.labels, smoothing, args.dz, args.rows, args.hits,
+            room, out,
+        )  # fmt: skip
+        assert out[1] == 0
+        return args.rows, args.dz, args.hits, out[:1]
+
+    def twin_labelled(args):
+        rows, *others = twin(args)
+        return rows, *others, np.array([rows.mean(dtype=np.float64) if rows.size else 0.0])
+
+    def bound_labelled(args, u):
+        rows, *others = bound(args, u)
+        # The sum of so many in float64.
+        rounding = gamma(len(rows) + 8, np.finfo(np.float64).eps) * np.abs(twin(args)[0])
+        return rows, *others, np.array([(rows + rounding).mean() if rows.size else 0.0])
+
     shapes = lambda size: [(size, 3), (5, max(size, 2))]  # noqa: E731
     add(f"losses.softmax_cross_entropy[{variant}]", shapes, build, ours, twin, bound)
+    if variant != "soft":
+        name = f"labels.labelled_cross_entropy[{variant}]"
+        add(name, shapes, build, ours_labelled, twin_labelled, bound_labelled)
 
 
 for _name in ("labels", "smoothed", "soft"):

@@ -3,7 +3,9 @@
 import numba
 import numpy as np
 import pytest
+from numba import njit
 
+from fastnn.kernels import _simd
 from fastnn.kernels import math as kernels
 from fastnn.kernels.split import share
 
@@ -110,6 +112,34 @@ def test_exp_underflows_gradually(dtype):
     # A unit in the last place of a subnormal number is the smallest of them.
     assert np.all(np.abs(got / last - np.exp(x.astype(np.longdouble)) / last) < 1)
     assert np.unique(got).size > 1000 and got[0] == 0 and np.all(np.diff(got) >= 0)
+
+
+@njit
+def exp_below(x, out):
+    step = _simd.lanes(x)
+    for i in range(0, x.size, step):
+        _simd.store_n(out, i, kernels.vexp_below(_simd.load_n(x, i, x.size - i)), x.size - i)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_of_nothing_above_zero(dtype):
+    wide = np.float64 if dtype is np.float32 else np.longdouble
+    if np.finfo(wide).nmant < np.finfo(dtype).nmant + 10:
+        pytest.skip("no type here is more precise than float64")
+    x = sample("exp", dtype)
+    # Where the whole number of ln 2 changes, to either side, down to where the last subnormal number ends.
+    halves = (-np.arange(0.5, {np.float32: 152, np.float64: 1077}[dtype]) * np.log(2)).astype(dtype)
+    edges = [np.nextafter(halves, dtype(to)) for to in (-np.inf, 0)]
+    x = np.concatenate([-np.abs(x), halves, *edges, np.array([0.0, -0.0], dtype)])
+    got = np.empty_like(x)
+    exp_below(x, got)
+    error = ulps(got, np.exp(x.astype(wide)), dtype)
+    worst = np.argmax(error)
+    assert error[worst] <= ULP["exp"], f"{error[worst]} ULP at {x[worst]!r}"
+    last = float(np.finfo(dtype).smallest_subnormal)
+    ends, got = np.array([-np.inf, np.nan, np.log(last) - 1, np.log(last) + 0.1], dtype), np.empty(4, dtype)
+    exp_below(ends, got)
+    np.testing.assert_array_equal(got, np.array([0, np.nan, 0, last], dtype))
 
 
 def test_sigmoid_of_large_negative_values_keeps_its_digits():

@@ -26,6 +26,9 @@ SHAPES = [
     (5, 1000),
 ]
 
+SHARED = 4097, 10
+"""Enough for several workers."""
+
 
 def entropy_bound(z, eps):
     """Rounding of a row's loss: the shifted logits' own, the sum's and the logarithm's."""
@@ -238,7 +241,7 @@ def results(loss, z, y):
 def test_any_form_of_labels_gives_the_same_bits(form, smoothing, dtype):
     random = np.random.default_rng(0)
     loss = fnn.SoftmaxCrossEntropy(smoothing)
-    for m, n in SHAPES:
+    for m, n in [*SHAPES, SHARED]:
         z, y = random.normal(size=(m, n)).astype(dtype), random.integers(0, n, m)
         mean, rows, hits, dz = np.empty(1), *(np.empty(m, dtype) for _ in range(2)), np.empty((m, n), dtype)
         scratch = np.empty(kernels.scratch_size(n), dtype)
@@ -277,3 +280,15 @@ def test_labels_changed_in_place_are_seen():
     y[1] = 2
     with pytest.raises(ValueError, match="at row 1"):
         loss.forward(z, y)
+
+
+@pytest.mark.parametrize("place", [0, 2047, 2048, 4096])
+def test_a_bad_label_in_any_workers_part_changes_nothing(place):
+    loss = fnn.SoftmaxCrossEntropy()
+    z, y = np.zeros(SHARED, np.float32), np.zeros(SHARED[0], np.int64)
+    loss.forward(z, y)
+    before = dict(vars(loss))
+    y[place] = SHARED[1]
+    with pytest.raises(ValueError, match=f"classes from 0 to 9.*at row {place}"):
+        loss.forward(z, y)
+    assert all(vars(loss)[name] is value for name, value in before.items())

@@ -39,6 +39,21 @@ def test_some_lanes_are_loaded_and_stored_and_no_others(dtype):
         np.testing.assert_array_equal(target, expected)
 
 
+@njit
+def store_doubles(source, target, at, count):
+    _simd.store(target, 0, _simd.load_n_doubles(source, at, count))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_eight_values_are_widened_and_no_others_read(dtype):
+    source = np.random.default_rng(0).normal(size=12).astype(dtype)
+    for count in range(-1, 10):
+        some = min(max(count, 0), 8)
+        target = np.full(8, -1.0)
+        store_doubles(source, target, 12 - some, count)
+        np.testing.assert_array_equal(target, [*source[12 - some :].astype(np.float64), *[0.0] * (8 - some)])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_blocks_of_any_size_are_transposed(dtype):
     lanes = _simd.VECTOR_BYTES // np.dtype(dtype).itemsize
