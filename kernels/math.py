@@ -74,24 +74,23 @@ def nothing_but_numbers(x, first, last, faults):
 
 
 @kernel
-def _of_remainder(x, n):
-    """Return exp(r) - 1, where x = n ln(2) + r with |r| <= ln(2) / 2 and whole n (Cody and Waite, 1980)."""
+def _remainder(x, n):
+    """Return r and P(r), where x = n ln(2) + r with |r| <= ln(2) / 2 and whole n (Cody and Waite, 1980)."""
     if itemsize(x) == 8:
         r = fma(n, splat(x, -_LN2_SHORT), x)
         r = fma(n, splat(x, -_LN2_SHORT_REST), r)
-        p = polynomial(r, _EXP)
-    else:
-        r = fma(n, splat(x, -_LN2_SHORT_SINGLE), x)
-        r = fma(n, splat(x, -_LN2_SHORT_SINGLE_REST), r)
-        p = polynomial(r, _EXP_SINGLE)
-    return fma(r * r, p, r)
+        return r, polynomial(r, _EXP)
+    r = fma(n, splat(x, -_LN2_SHORT_SINGLE), x)
+    r = fma(n, splat(x, -_LN2_SHORT_SINGLE_REST), r)
+    return r, polynomial(r, _EXP_SINGLE)
 
 
 @kernel
-def _reduced(x):
-    """Return whole n and exp(r) - 1, where x = n ln(2) + r; see `_of_remainder`."""
-    n = nearest(x * splat(x, _LOG2_E))
-    return n, _of_remainder(x, n)
+def _exp_of_remainder(x, n):
+    """Return exp(r), where x = n ln(2) + r."""
+    r, p = _remainder(x, n)
+    one = splat(x, 1.0)
+    return fma(fma(p, r, one), r, one)
 
 
 @kernel
@@ -102,16 +101,17 @@ def _at_most(x, limit):
 
 @kernel
 def vexp(x):
-    """exp(x) of a vector; at most 1.1 ULP off. Overflow gives infinity, underflow is gradual."""
+    """exp(x) of a vector; at most 1 ULP off. Overflow gives infinity, underflow is gradual."""
     # Beyond these the result is infinite, or less than half the smallest subnormal number.
     low, high = (-746.0, 710.0) if itemsize(x) == 8 else (-104.5, 89.0)
-    n, p = _reduced(maximum(splat(x, low), _at_most(x, splat(x, high))))
-    return scale_by_power(p + splat(x, 1.0), n)
+    x = maximum(splat(x, low), _at_most(x, splat(x, high)))
+    n = nearest(x * splat(x, _LOG2_E))
+    return scale_by_power(_exp_of_remainder(x, n), n)
 
 
 @kernel
 def vexp_below(x):
-    """exp(x) of a vector of numbers that are not above zero; at most 1.1 ULP off. Underflow is gradual.
+    """exp(x) of a vector of numbers that are not above zero; at most 1 ULP off. Underflow is gradual.
 
     NaN gives NaN, a number above zero may give any. This is the one of softmax (8192 × 10 on Zen 3: 1.04).
     """
@@ -120,13 +120,13 @@ def vexp_below(x):
     )  # fmt: skip
     x = maximum(splat(x, low), x)
     if SCALES:
-        n, p = _reduced(x)
-        return scale_by_power(p + splat(x, 1.0), n)
+        n = nearest(x * splat(x, _LOG2_E))
+        return scale_by_power(_exp_of_remainder(x, n), n)
     # A sum too large to have a fraction ends in whole n, biased: shifted, in the exponent of 2**n, raised so far that
     # it is always a normal number.
     t = fma(x, splat(x, _LOG2_E), splat(x, magic))
     power = from_bits(bits_of(t) << splat_int(x, fraction))
-    return (_of_remainder(x, t - splat(x, magic)) + splat(x, 1.0)) * power * splat(x, lowered)
+    return _exp_of_remainder(x, t - splat(x, magic)) * power * splat(x, lowered)
 
 
 @kernel
@@ -162,9 +162,11 @@ def vtanh(x):
     """tanh(x) of a vector; at most 2.8 ULP off, odd to the last bit (-0 gives -0)."""
     # tanh|x| = e / (e + 2) with e = exp(2|x|) - 1, which is free of cancellation; 1 from this limit on.
     y = _at_most(absolute(x), splat(x, 20.0 if itemsize(x) == 8 else 10.0))
-    n, p = _reduced(y + y)
+    y = y + y
+    n = nearest(y * splat(x, _LOG2_E))
+    r, p = _remainder(y, n)
     power = scale_by_power(splat(x, 1.0), n)
-    e = fma(power, p, power - splat(x, 1.0))
+    e = fma(power, fma(r * r, p, r), power - splat(x, 1.0))
     y = e / (e + splat(x, 2.0))
     sign = bits_of(x) ^ bits_of(absolute(x))
     return from_bits(bits_of(y) | sign)
@@ -191,7 +193,7 @@ def exp_part(x, out, first, last):
 
 @kernel
 def exp(x, out, n_workers):
-    """Write `out = exp(x)` for every element; at most 1.1 ULP off.
+    """Write `out = exp(x)` for every element; at most 1 ULP off.
 
     Parameters
     ----------

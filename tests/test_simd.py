@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastnn.kernels import _simd
+from fastnn.kernels import _simd, gemm
 
 DTYPES = (np.float32, np.float64)
 
@@ -67,3 +67,18 @@ def test_blocks_of_any_size_are_transposed(dtype):
             block = expected[2 : 2 + lanes * stride].reshape(lanes, stride)[:columns, :rows]
             block[...] = source[1 : 1 + lanes * stride].reshape(lanes, stride)[:rows, :columns].T
             np.testing.assert_array_equal(target, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_larger_than_a_register_are_turned_and_nothing_else_is_written(dtype):
+    extents = [*range(1, 14), 16, 17, 20, 31, 36, 53]
+    for rows in extents:
+        for columns in extents:
+            source = np.arange(rows * (columns + 3), dtype=dtype)
+            target = np.full((columns + 1) * (rows + 5), -1.0, dtype)
+            expected = target.copy()
+            gemm.turn(source, columns + 3, rows, columns, target, rows + 5)
+            expected[: columns * (rows + 5)].reshape(columns, rows + 5)[:, :rows] = source.reshape(rows, columns + 3)[
+                :, :columns
+            ].T
+            np.testing.assert_array_equal(target, expected, err_msg=f"{rows} x {columns}")
