@@ -155,12 +155,13 @@ def outlined(function):
 def primitive(layout):
     """Turn a function over pointers into a `Kernel` that others call through a symbol.
 
-    For the innermost of what is outlined: an array is seven words to hand over, a pointer is one.
+    For the innermost of what is outlined: an array is seven words to hand over, a pointer is one. Called for every
+    eight rows of 8192 × 10, cross-entropy spent a third of its time on arrays handed over (Zen 3).
 
     Parameters
     ----------
     layout : str
         A letter for each argument of the function: ``p``, a pointer, for which callers write an array and an offset;
-        ``i``, an int64.
+        ``i``, a number.
     """
     return functools.partial(Kernel, way=OUTLINED, layout=layout)

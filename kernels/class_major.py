@@ -2,7 +2,8 @@
 
 Nothing has to be summed or compared across lanes, and no lane is idle. Two registers of samples go side by side: what
 one of them waits for, its largest logit before the exponentials, their sum before the logarithm, the other one fills
-(8192 × 10 on Zen 3: 1.08, and 1.1 for code without smoothing apart from that with).
+(8192 × 10 on Zen 3: 1.08; code of its own for what is not smoothed: 1.1). Level: no index of the largest logit, and
+exponentials that stay raised by a power of two until they are divided.
 """
 
 from ._compile import inlined, primitive

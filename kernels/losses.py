@@ -30,7 +30,7 @@ Lanes along ten classes would be two registers, the second of them mostly idle, 
 (100 × 10 on Zen 3, with registers of eight: 24 -> 5.6 µs).
 """
 CLASS_MAJOR_ROWS = 128
-"""Samples whose logits are turned to classes at once."""
+"""Samples whose logits are turned to classes at once (8192 × 10 on Zen 3, 8 -> 128 samples: 280 -> 180 µs)."""
 
 
 def scratch_size(n, n_workers=1):

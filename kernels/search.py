@@ -34,7 +34,7 @@ def draw(best, trial, scale, mode, seed, iteration):
 
 @kernel
 def class_major_losses(z, z_at, z_row, labels, losses, hits, rows, n):
-    """Write rows' losses from logits class by class: `losses.class_major_cross_entropy` without gradient or smoothing.
+    """Write rows' losses from logits class by class: `class_major_cross_entropy` without gradient or smoothing.
 
     A register's logarithm waits for its exponentials, and they for its largest logit: in two passes, those of several
     registers are under way at once (300 × 3 on Zen 3: 6,500 -> 4,100 cycles). Differences replace the first class.
