@@ -57,23 +57,28 @@ class KnownActivation:
         self.forward, self.backward = activations.activation_entries(self.dtype)
 
 
+def _score(work: float, *arguments: Any) -> None:
+    """Call `labels.labelled_cross_entropy` with as many workers as the work deserves just now.
+
+    The last of the arguments is the one worker that its compiled code is called with where that is enough.
+    """
+    threads.call(labels.labelled_cross_entropy, threads.workers(work), *arguments[:-1])
+
+
 class KnownLabels:
     """Dtype and shapes of a loss's last pass with class numbers, and the compiled code for these types."""
 
-    __slots__ = ("_room", "_spares", "_work", "dtype", "outputs", "rows", "score")
+    __slots__ = ("_room", "_spares", "dtype", "outputs", "rows", "score")
 
     def __init__(self, z: Array, y: Array) -> None:
         self.dtype, self.outputs, self.rows = FLOAT32 if z.dtype == FLOAT32 else FLOAT64, z.shape, y.shape
-        self._work = 40.0 * z.size
+        work = 40.0 * z.size
         # As many as there can ever be; where that is one, nobody is asked again.
-        n_workers = threads.workers(self._work, numba.config.NUMBA_NUM_THREADS)
+        n_workers = threads.workers(work, numba.config.NUMBA_NUM_THREADS)
         self._room = labels.scratch_size(*z.shape, n_workers)
-        self.score = labels.labelled_entry(self.dtype) if n_workers == 1 else self._score
+        # Not a method of this object's: it would hold on to itself, and to its scratch, until Python looks for that.
+        self.score = labels.labelled_entry(self.dtype) if n_workers == 1 else functools.partial(_score, work)
         self._spares: list[tuple[Array, Array]] = []
-
-    def _score(self, *arguments: Any) -> None:
-        # The last one is what a single worker would be called with.
-        threads.call(labels.labelled_cross_entropy, threads.workers(self._work), *arguments[:-1])
 
     def borrow(self) -> tuple[Array, Array]:
         """Return scratch and room for two numbers that no other thread has; `give_back` keeps them for the next call.

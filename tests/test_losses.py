@@ -1,5 +1,8 @@
 """Losses and metrics: values and gradients against NumPy, bad input, and state that errors leave alone."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import reference
@@ -292,3 +295,19 @@ def test_a_bad_label_in_any_workers_part_changes_nothing(place):
     with pytest.raises(ValueError, match=f"classes from 0 to 9.*at row {place}"):
         loss.forward(z, y)
     assert all(vars(loss)[name] is value for name, value in before.items())
+
+
+@pytest.mark.parametrize("shape", [(40, 3), SHARED])
+def test_what_a_loss_knows_goes_with_the_next_shape(shape):
+    loss = fnn.SoftmaxCrossEntropy()
+    gc.disable()
+    try:
+        loss.forward(np.zeros(shape), np.zeros(shape[0], np.int64))
+        borrowed = loss._known.borrow()
+        room = weakref.ref(borrowed[0])
+        loss._known.give_back(*borrowed)
+        del borrowed
+        loss.forward(np.zeros((7, 2)), np.zeros(7, np.int64))
+        assert room() is None
+    finally:
+        gc.enable()
