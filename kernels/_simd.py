@@ -52,6 +52,8 @@ SHORT_ROWS = TILE_ROWS // 2 if VECTOR_BYTES == 64 else TILE_ROWS
 # one, and keeps the measures it was measured with.
 _HUNGRY = VECTOR_BYTES == 64 and not _host_name().startswith("znver4")
 _AVX2 = VECTOR_BYTES == 32
+# Whether whole tiles take four steps of their sums at a time, see `_four_steps`.
+_BY_FOURS = VECTOR_BYTES >= 32
 # So many steps of a sum at once that it is never cut.
 WHOLE_SUMS = 1 << 40
 # Steps of a gradient's sum that are taken at once for a whole block of tiles: then both operands are in the first-level
@@ -896,9 +898,9 @@ def _tile_body(builder, vty, rows, vectors, masks, rest, a, b, c, start, finish,
 
     cells = [[cgutils.alloca_once(builder, vty) for _ in range(vectors)] for _ in range(rows)]
     offsets = [builder.mul(a[1], ir.Constant(i64, r)) for r in range(rows)]
-    if _AVX2:
-        # Left to itself, LLVM steps a pointer from row to row: 28 instructions a step of the tile instead of 24, which
-        # are 12 % of its time where another thread shares the core.
+    if _BY_FOURS:
+        # Left to itself, LLVM steps a pointer from row to row: 28 instructions a step of AVX2's tile instead of 24,
+        # which are 12 % of its time where another thread shares the core.
         offsets = [_opaque(builder, offset) for offset in offsets]
     asked = _asker(builder, vty, vectors, a[3], *ask) if ask else None
     if _AVX2:
@@ -942,7 +944,7 @@ def _tile_body(builder, vty, rows, vectors, masks, rest, a, b, c, start, finish,
         )
         builder.branch(done)
         builder.position_at_end(all_steps)
-    fours = offsets if _AVX2 and rows == TILE_ROWS and vectors == TILE_VECTORS else None
+    fours = offsets if _BY_FOURS and rows == TILE_ROWS and vectors == TILE_VECTORS else None
     _every_step(builder, a, b, asked, step, body, done, fours)
 
     builder.position_at_end(done)
@@ -978,8 +980,12 @@ def _four_steps(builder, a, b, offsets, step, start, stop):
     """Emit steps four at a time from `start`, (number, pointer into a, pointer into b), while there are four of them.
 
     Return where they end. Within four all operands are reached from two pointers, by constants or by offsets in
-    registers: 21.5 instructions a step instead of 24 (Zen 3 whose core another thread shares: tiles 1.05 to 1.18 times
-    as fast, 784-512-512-10 1.07). Either the steps or the rows of `a` have to follow each other.
+    registers: on AVX2 21.5 instructions a step instead of 24, on AVX-512 37 instead of 42. Where another thread shares
+    the core, tiles are 1.05 to 1.18 times as fast on Zen 3 and 1.05 to 1.15 times on Ice Lake; 784-512-512-10 on either
+    is 1.07 times. Either the steps or the rows of `a` have to follow each other.
+
+    Rejected: the first row's value as an operand of its multiply-adds, an instruction less a step, but three more reads
+    (Ice Lake, 784-512-512-10: 0.93).
     """
     i64 = ir.IntType(64)
     four, one = ir.Constant(i64, 4), ir.Constant(i64, 1)
@@ -1063,7 +1069,7 @@ def _every_step(builder, a, b, asked, step, body, done, fours=None):
     step(*now[1:])
     end = builder.block
     next_ = [builder.add(now[0], one), builder.gep(now[1], [a[2]]), builder.gep(now[2], [b[1]])]
-    if _AVX2:
+    if _BY_FOURS:
         # Or a second set of the rows' offsets, on the stack, is made for a second step.
         next_[1] = _opaque(builder, next_[1])
     for phi, value, first in zip(now, next_, entry, strict=True):
