@@ -56,12 +56,17 @@ _AVX2 = VECTOR_BYTES == 32
 _BY_FOURS = VECTOR_BYTES >= 32
 # So many steps of a sum at once that it is never cut.
 WHOLE_SUMS = 1 << 40
-# Steps of a gradient's sum that are taken at once for a whole block of tiles: then both operands are in the first-level
-# cache (68 -> 79 % of peak at 256 × 1024 × 1024, 83 -> 92 % at 128 × 784 × 512). Zen 5's second-level cache gives what
-# its tiles take: whole sums are 0 to 1 % faster there at 784-1024-1024-1024-10, and 5 % at 28-300-300-300-2. Of the
-# smaller tiles of AVX2 the ends take longer: 128 steps (on Zen 3, with blocks of 16 × 8 panels, 1.20 times as fast as
-# whole sums with 8 × 4 at 1024 × 300 × 300, 1.08 at 256 × 1024 × 512; 64 steps with 16 × 4: 1.17 and 0.98).
-STEPS_AT_ONCE = 128 if _AVX2 else 64 if _HUNGRY and not _host_name().startswith("znver5") else WHOLE_SUMS
+# Whether a gradient's sums are taken in pieces, of which both operands are in the first-level cache (64 steps: 68 ->
+# 79 % of peak at 256 × 1024 × 1024, 83 -> 92 % at 128 × 784 × 512). Zen 5's second-level cache gives what its tiles
+# take: whole sums are 0 to 1 % faster there at 784-1024-1024-1024-10, and 5 % at 28-300-300-300-2.
+_IN_PIECES = _HUNGRY and not _host_name().startswith("znver5")
+# Steps of such a piece, for a whole block of tiles. 96 instead of 64 make a gradient of 28-300-300-300-2 1.04 times as
+# fast on Ice Lake. Of the smaller tiles of AVX2 the ends take longer (on Zen 3, with blocks of 16 × 8 panels, 128 steps
+# are 1.20 times as fast as whole sums with 8 × 4 at 1024 × 300 × 300, 1.08 at 256 × 1024 × 512; 64 steps with 16 × 4:
+# 1.17 and 0.98).
+STEPS_AT_ONCE = 128 if _AVX2 else 96 if _IN_PIECES else WHOLE_SUMS
+# The same where one operand has been copied to panels, see `copies.gathers`.
+GATHERED_STEPS = 256 if _IN_PIECES else 0
 # Tiles down a panel from which on it is copied to where its rows follow each other (784-512-512-10 with 128 rows: 2,500
 # -> 2,110 µs a step; 28-300-300-300-2 with 1024: 7,540 -> 7,060).
 COPY_TILES = 16 if _HUNGRY or _AVX2 else 1 << 40
@@ -72,7 +77,7 @@ BLOCK_PANELS = 8 if _AVX2 else 4
 # Whether tiles of a gradient ask for what the next ones read, where they have nothing else to ask for, in the
 # first-level cache (28-300-300-300-2: 1.02, of which the level is 1.01). Zen 3 fetches it in time, and has no room for
 # more instructions where it shares a core (0.97).
-ASKS_AHEAD = STEPS_AT_ONCE == 64
+ASKS_AHEAD = _IN_PIECES
 _READ_LEVEL = 1 if ASKS_AHEAD else 2
 _ESTIMATES = VECTOR_BYTES == 64
 SCALES = VECTOR_BYTES == 64
@@ -878,7 +883,7 @@ def _tile_body(builder, vty, rows, vectors, masks, rest, a, b, c, start, finish,
     `masks` has None for each whole register of columns, and a mask for one of `rest` lanes, which is the last.
     `a` is (pointer, row stride, step stride, steps), `b` (pointer, step stride), `c` (pointer, row stride),
     `start` (how, vector pointer), `finish` (how, pointer to the array whose sign decides). `ask`, if there is one,
-    is (pointers, row stride, lines): what is prefetched meanwhile. `chosen`, if given, is (whether only some
+    is (pointers, row stride, rows): what is prefetched meanwhile. `chosen`, if given, is (whether only some
     steps are taken, pointer to words with a bit for each step that is).
     """
     zero = ir.Constant(vty, None)
@@ -1175,55 +1180,61 @@ prefetch_first_level = _prefetching(
 
 
 _LEAST_STEPS = 3
-"""Logarithm, to base 2, of the fewest steps between lines that are asked for: shorter loops end too often."""
+"""Logarithm, to base 2, of the fewest steps between rows that are asked for: shorter loops end too often."""
 
 
 def _asker(builder, vty, vectors, steps, pointers, row, count):
-    """Return what emits the prefetch of some lines of each array, and tells until when the next ones are not due.
+    """Return what emits the prefetch of some rows of each array, and tells until when the next ones are not due.
 
-    All of them at once would fill the queue of outstanding misses, and the tile's own loads would wait behind.
+    All of them at once would fill the queue of outstanding misses, and the tile's own loads would wait behind. The
+    lines of a row go together: line by line, places cost as many instructions as three prefetches
+    (784-1024-1024-1024-10 on Ice Lake: gradients 1.02 to 1.03).
     """
     i64 = ir.IntType(64)
     size = _bytes(vty.element)
-    per_row = ir.Constant(i64, max(1, vectors * vty.count * size // 64))
+    lines = max(1, vectors * vty.count * size // 64)
     one, none = ir.Constant(i64, 1), ir.Constant(i64, 0)
     reads = builder.icmp_signed("<", count, none)
-    lines = builder.select(reads, builder.neg(count), count)
+    rows = builder.select(reads, builder.neg(count), count)
 
     def zeros_before(value):
         return builder.ctlz(builder.or_(value, one), ir.Constant(ir.IntType(1), 0))
 
-    # Powers of two, such that all lines find room without a division, which takes as long as three steps.
-    room = builder.sub(builder.sub(zeros_before(lines), zeros_before(steps)), one)
+    # Powers of two, such that all rows find room without a division, which takes as long as three steps.
+    room = builder.sub(builder.sub(zeros_before(rows), zeros_before(steps)), one)
     least = ir.Constant(i64, _LEAST_STEPS)
     spare = builder.icmp_signed(">", room, least)
     gap = builder.shl(one, builder.select(spare, room, least))
     at_once = builder.shl(one, builder.select(spare, none, builder.sub(least, room)))
 
-    def emit(k, line):
-        """Ask for lines from `line` on; return until which step to go on from step `k`, and the line after them."""
-        after = builder.add(line, at_once)
-        after = builder.select(builder.icmp_signed("<", after, lines), after, lines)
-        before, test, ask, done = builder.block, *(builder.append_basic_block(f"ask.{n}") for n in ("if", "it", "end"))
+    def ask(arrays, at, writes, level):
+        for pointer in arrays:
+            first = builder.gep(pointer, [at])
+            for i in range(lines):
+                _prefetch(builder, builder.gep(first, [ir.Constant(i64, i * 64 // size)]), writes, level)
+
+    def emit(k, number):
+        """Ask for rows from `number` on; return until which step to go on from step `k`, and the row after them."""
+        after = builder.add(number, at_once)
+        after = builder.select(builder.icmp_signed("<", after, rows), after, rows)
+        before, test, some, done = builder.block, *(builder.append_basic_block(f"ask.{n}") for n in ("if", "it", "end"))
         builder.branch(test)
         builder.position_at_end(test)
         this = builder.phi(i64)
-        this.add_incoming(line, before)
-        builder.cbranch(builder.icmp_signed("<", this, after), ask, done)
-        builder.position_at_end(ask)
-        at = builder.mul(builder.urem(this, per_row), ir.Constant(i64, 64 // size))
-        at = builder.add(builder.mul(builder.udiv(this, per_row), row), at)
+        this.add_incoming(number, before)
+        builder.cbranch(builder.icmp_signed("<", this, after), some, done)
+        builder.position_at_end(some)
+        at = builder.mul(this, row)
         with builder.if_else(reads) as (one_array, all_arrays):
             with one_array:
-                _prefetch(builder, builder.gep(pointers[0], [at]), False, _READ_LEVEL)
+                ask(pointers[:1], at, False, _READ_LEVEL)
             with all_arrays:
-                for pointer in pointers:
-                    _prefetch(builder, builder.gep(pointer, [at]), True)
+                ask(pointers, at, True, 2)
         this.add_incoming(builder.add(this, one), builder.block)
         builder.branch(test)
         builder.position_at_end(done)
         later = builder.add(k, gap)
-        more = builder.and_(builder.icmp_signed("<", after, lines), builder.icmp_signed("<", later, steps))
+        more = builder.and_(builder.icmp_signed("<", after, rows), builder.icmp_signed("<", later, steps))
         return builder.select(more, later, steps), after
 
     return emit
@@ -1232,7 +1243,7 @@ def _asker(builder, vty, vectors, steps, pointers, row, count):
 @intrinsic
 def tile(
     typingctx, a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, steps, rows, columns,
-    start, start_vector, start_at, finish, sign, sign_at, ask, ask_at, ask_s1, ask_s2, ask_row, ask_lines,
+    start, start_vector, start_at, finish, sign, sign_at, ask, ask_at, ask_s1, ask_s2, ask_row, ask_rows,
     some, words, words_at,
 ):  # fmt: skip
     """Compute one tile of a product with its accumulators in registers.
@@ -1245,9 +1256,9 @@ def tile(
     `c_at + i * c_row + j`. `start` is ZERO, FROM_VECTOR (`start_vector[start_at + j]`) or FROM_OUTPUT; `finish` is
     KEEP, RELU or WHERE_POSITIVE (zero where `sign[sign_at + i * c_row + j]` is not positive).
 
-    A whole tile prefetches on its way `ask_lines` cache lines of each of `ask`, `ask_s1` and `ask_s2`, to be written:
-    rows `ask_row` apart, from `ask_at` on, a panel's columns of each. Where the number is negative, these are lines of
-    `ask` alone, to be read.
+    A whole tile prefetches on its way `ask_rows` rows of each of `ask`, `ask_s1` and `ask_s2`, to be written: `ask_row`
+    apart, from `ask_at` on, a panel's columns of each. Where the number is negative, these are rows of `ask` alone, to
+    be read.
 
     Where `some` is not 0, a tile of TILE_ROWS or SHORT_ROWS rows takes only the steps whose bits are set in the 64-bit
     words that lie, as bits, in `words` from `words_at` on.

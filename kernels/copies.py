@@ -2,8 +2,10 @@
 
 from ._compile import kernel
 from ._simd import (
+    BLOCK_PANELS,
     BLOCK_TILES,
     COPY_TILES,
+    GATHERED_STEPS,
     STEPS_AT_ONCE,
     TILE_ROWS,
     TILE_VECTORS,
@@ -33,6 +35,11 @@ PACK_BYTES = 6144
 copied to where its rows follow each other: 64 samples of both are on more pages than the core's first table holds then
 (784-1024-1024-1024-10 with 256 rows: 13.2 -> 12.9 ms; at 784-512, 5,248 bytes, it lost 2 %).
 """
+_LEAST_GATHERED, _MOST_GATHERED = 48, 512
+"""Fewest and most samples for which the columns of a gradient's block are copied to panels first, whose sums are then
+taken in pieces of GATHERED_STEPS (gradients on Ice Lake: 784-1024-1024-1024-10 with 256 rows 1.10 to
+1.15, 784-512-512-10 with 128 rows 1.0 to 1.09, 28-300-300-300-2 with 1024 rows 0.88 to 0.97).
+"""
 LEAST_SAMPLES = 32
 """Samples from which on a gradient's operands whose lines share a few sets are copied."""
 _LINES_AHEAD = 32
@@ -44,13 +51,25 @@ def piece_room(rows, itemsize):
     if STEPS_AT_ONCE == WHOLE_SUMS:
         return 0
     lines = -(-BLOCK_ROWS * itemsize // VECTOR_BYTES) * VECTOR_BYTES // itemsize
-    return min(rows, STEPS_AT_ONCE + STEPS_AT_ONCE // 2) * lines
+    most = max(STEPS_AT_ONCE, GATHERED_STEPS)
+    return min(rows, most + most // 2) * lines
+
+
+def gathered_room(rows, itemsize):
+    """Return the elements, of `itemsize` bytes, of a block's columns copied from `rows` samples."""
+    return min(rows, _MOST_GATHERED) * BLOCK_PANELS * TILE_VECTORS * VECTOR_BYTES // itemsize if GATHERED_STEPS else 0
 
 
 @kernel
-def pieces(m):
-    """Return in how many pieces a gradient's sum over `m` samples is taken: one below 1.5 times STEPS_AT_ONCE."""
-    return max(1, (m + STEPS_AT_ONCE // 2) // STEPS_AT_ONCE)
+def gathers(m, rows):
+    """Tell whether the columns of a block of `rows` rows are to be copied to panels first, from all `m` samples."""
+    return GATHERED_STEPS != 0 and _LEAST_GATHERED <= m <= _MOST_GATHERED and rows >= COPY_TILES * TILE_ROWS
+
+
+@kernel
+def pieces(m, most):
+    """Return in how many pieces a gradient's sum over `m` samples is taken: one below 1.5 times `most`."""
+    return max(1, (m + most // 2) // most)
 
 
 @kernel
@@ -74,7 +93,7 @@ def packing_pays(x, x_ld, dz_ld, m, rows):
     1.1 to 1.2 times as fast, 12 × 512 × 512 0.9), or if there are many.
     """
     shared = x_ld * itemsize(x) % 2048 == 0 or dz_ld * itemsize(x) % 2048 == 0
-    many = pieces(m) > 1 and (x_ld + dz_ld) * itemsize(x) > PACK_BYTES
+    many = pieces(m, STEPS_AT_ONCE) > 1 and (x_ld + dz_ld) * itemsize(x) > PACK_BYTES
     return (many or COPY_PANELS > 1 and shared and m >= LEAST_SAMPLES) and rows >= TILE_VECTORS * lanes(x)
 
 

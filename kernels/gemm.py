@@ -19,12 +19,12 @@ from ._simd import (
     KEEP,
     NARROW,
     SHORT_ROWS,
+    STEPS_AT_ONCE,
     TILE_ROWS,
     TILE_VECTORS,
     WHERE_POSITIVE,
     ZERO,
     fma,
-    itemsize,
     lanes,
     load_n,
     select,
@@ -91,7 +91,7 @@ def worker_scratch(depth, size):
 @primitive("piipipiiiiipippppiiipii")
 def panel_asking(
     a, a_row, a_step, b, b_step, c, c_row, m, steps, columns, start, start_vector, finish, sign,
-    ask, s1, s2, ask_row, ask_lines, ask_step, words, per_tile, height,
+    ask, s1, s2, ask_row, ask_rows, ask_step, words, per_tile, height,
 ):  # fmt: skip
     """Run the register tile, `height` rows high, down `m` rows of one panel of columns; arguments as `_simd.tile`.
 
@@ -105,7 +105,7 @@ def panel_asking(
         tile(
             a, r * a_row, a_row, a_step, b, 0, b_step, c, r * c_row, c_row, steps,
             min(height, m - r), columns, start, start_vector, 0, finish, sign, r * c_row,
-            ask, number * ask_step, s1, s2, ask_row, ask_lines,
+            ask, number * ask_step, s1, s2, ask_row, ask_rows,
             per_tile if m - r >= height else 0, words, number * per_tile,
         )  # fmt: skip
         number += 1
@@ -147,10 +147,9 @@ def panel_fetching(
     """
     tiles = max(1, m // TILE_ROWS)
     rows = (w_rows + tiles - 1) // tiles
-    lines = TILE_VECTORS * lanes(c) * itemsize(c) // 64
     panel_asking(
         a, a_at, a_row, a_step, b, b_at, b_step, c, c_at, c_row, m, steps, columns, start, start_vector, start_at,
-        finish, sign, sign_at, w, w_at, w, w_at, w, w_at, w_row, -rows * lines, rows * w_row,
+        finish, sign, sign_at, w, w_at, w, w_at, w, w_at, w_row, -rows, rows * w_row,
         words, words_at, per_tile, TILE_ROWS,
     )  # fmt: skip
 
@@ -400,20 +399,20 @@ def gradient_block(
     width = TILE_VECTORS * step
     if not few_columns(out, n) or rows < step:
         height = TILE_ROWS if per_tile == 0 else SHORT_ROWS
-        lines = width * itemsize(out) // 64 * min(height, p_rows)
+        asked = min(height, p_rows)
         ask_step = (height if p_rows >= 0 else -p_rows) * p_ld
         r = 0
-        # Whole tiles ask for what is to be written alone: not for a negative number of lines, which are to be read.
+        # Whole tiles ask for what is to be written alone: not for a negative number of rows, which are to be read.
         if WHOLE_TILES and per_tile == 0 and p_rows >= 0 and columns == width and rows >= height:
             tiles = rows // height
             tiles_asking(
                 x, 0, x_ld, dz, 0, dz_ld, out, 0, ld, tiles, m, start, p, 0, s1, 0, s2, 0, p_ld, p_rows, ask_step
             )
-            r, lines = tiles * height, 0
+            r, asked = tiles * height, 0
         if r < rows:
             panel_asking(
                 x, r, 1, x_ld, dz, 0, dz_ld, out, r * ld, ld, rows - r, m, columns, start, out, 0, KEEP, out, 0,
-                p, 0, s1, 0, s2, 0, p_ld, lines, ask_step, words, 0, per_tile, height,
+                p, 0, s1, 0, s2, 0, p_ld, asked, ask_step, words, 0, per_tile, height,
             )  # fmt: skip
         return
     for i in range(0, rows, width):
@@ -453,7 +452,7 @@ def weights_part(x, x_at, x_ld, dz, dz_at, dz_ld, dw, dw_at, db, db_at, m, k, n,
     first, last = v0 * step, min(n, v1 * step)
     turned = few_columns(dw, n)
     # Pieces and blocks as those of `network.learn`, but that the whole of a turned gradient is computed at once.
-    count = 1 if turned else pieces(m)
+    count = 1 if turned else pieces(m, STEPS_AT_ONCE)
     depth = max(1, (m + count - 1) // count)
     packs = not turned and packing_pays(x, x_ld, dz_ld, m, r1 - r0)
     copies = packs or far_apart(dz, dz_ld) and not turned

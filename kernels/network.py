@@ -9,6 +9,7 @@ from ._simd import (
     ASKS_AHEAD,
     BLOCK_PANELS,
     FROM_OUTPUT,
+    GATHERED_STEPS,
     NARROW,
     SHORT_ROWS,
     STEPS_AT_ONCE,
@@ -22,7 +23,16 @@ from ._simd import (
     prefetch_to_write,
 )
 from .activations import activate_part, derive_part, softmax_backward_part, softmax_part
-from .copies import BLOCK_ROWS, PACK_BYTES, pack_rows, piece_room, pieces
+from .copies import (
+    BLOCK_ROWS,
+    PACK_BYTES,
+    copy_panels,
+    gathered_room,
+    gathers,
+    pack_rows,
+    piece_room,
+    pieces,
+)
 from .dropout import dropout_part
 from .gemm import LINEAR, column_sums, few_columns, forward_panels, forward_part, gradient_block, inputs_part
 from .optim import update_block
@@ -66,7 +76,8 @@ On Zen 3, asking costs more instructions than it saves waiting there: without, 7
 
 def block_size(rows, itemsize):
     """Return the elements, of `itemsize` bytes, of a block of gradient in scratch, or of a piece of inputs copied."""
-    return max(BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize), piece_room(rows, itemsize))
+    operands = piece_room(rows, itemsize) + gathered_room(rows, itemsize)
+    return max(BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize), operands)
 
 
 @kernel
@@ -241,17 +252,22 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     words, per_tile, tall = plan[o, COLUMN_WORDS], 0, TILE_ROWS
     if words != 0 and not turned:
         per_tile, tall = words_for(x, m), SHORT_ROWS
-    count = 1 if turned else pieces(m)
+    gathered = not turned and per_tile == 0 and apart == 0 and gathers(m, r1 - r0)
+    count = 1 if turned else pieces(m, GATHERED_STEPS if gathered else STEPS_AT_ONCE)
     # Of zeros' bits whole words are taken.
-    depth = (m + count - 1) // count if per_tile == 0 else STEPS_AT_ONCE
-    packs = count > 1 and per_tile == 0 and (x_ld + ld) * itemsize(x) > PACK_BYTES
+    depth = (m + count - 1) // count if per_tile == 0 else STEPS_AT_ONCE // 64 * 64
+    packs = (count > 1 or gathered) and per_tile == 0 and (x_ld + ld) * itemsize(x) > PACK_BYTES
     pack_ld = (height + step - 1) // step * step
+    gathered_at = s_at + (depth * pack_ld if packs else 0)
+    source, source_ld = (scratch, width) if gathered else (work, ld)
     span = width if turned else BLOCK_PANELS * width
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
     # State that is not there: the parameters stand for it.
     t1, t2 = s1 if s1.size > 0 else params, s2 if s2.size > 0 else params
     for j in range(first, last, span):
         columns = min(span, last - j)
+        if gathered:
+            copy_panels(work, d + j, ld, m, columns, scratch, gathered_at)
         for r in range(r0, r1, height):
             rows, at = min(height, r1 - r), w_at + r * n + j
             block_ld = n if turned else span
@@ -265,22 +281,24 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                     pack_rows(x, begin, x_ld, steps, rows, scratch, s_at, pack_ld)
                 for c in range(0, columns, width):
                     to, d_at = min(width, columns - c), d + s * ld + column(j + c, width, apart)
+                    if gathered:
+                        d_at = gathered_at + c * m + s * width
                     row_ld, ask = (to, w_at + (j + c) * k + r * to) if in_panels else (n, at + c)
                     p, ask, p_ld, p_rows = params, ask + a0 * row_ld, row_ld, a1 - a0 if far else 0
-                    if ASKS_AHEAD and p_rows == 0 and apart == 0:
+                    if ASKS_AHEAD and p_rows == 0 and apart == 0 and not gathered:
                         # Or for what the next tiles read, which another core has written (28-300-300-300-2: 1.02).
                         ask = d_at + width if c + width < columns else d + (s + depth) * ld + j
                         p, p_ld, p_rows = work, ld, -(steps * TILE_ROWS // rows + 1)
                     # Written twice: inputs that the caller may only read are another type than scratch.
                     if packs:
                         gradient_block(
-                            scratch, s_at, pack_ld, work, d_at, ld, steps, n, rows, to, start,
+                            scratch, s_at, pack_ld, source, d_at, source_ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
                             p, ask, p_ld, p_rows, t1, ask, t2, ask,
                         )  # fmt: skip
                     else:
                         gradient_block(
-                            x, begin, x_ld, work, d_at, ld, steps, n, rows, to, start,
+                            x, begin, x_ld, source, d_at, source_ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
                             p, ask, p_ld, p_rows, t1, ask, t2, ask,
                         )  # fmt: skip
