@@ -74,11 +74,6 @@ COPY_TILES = 16 if _HUNGRY or _AVX2 else 1 << 40
 # (8 -> 16: 89 -> 92 % of peak at 128 × 784 × 512). And panels across it: all of them read the block's rows.
 BLOCK_TILES = 16 if _HUNGRY or _AVX2 else 8
 BLOCK_PANELS = 8 if _AVX2 else 4
-# Whether tiles of a gradient ask for what the next ones read, where they have nothing else to ask for, in the
-# first-level cache (28-300-300-300-2: 1.02, of which the level is 1.01). Zen 3 fetches it in time, and has no room for
-# more instructions where it shares a core (0.97).
-ASKS_AHEAD = _IN_PIECES
-_READ_LEVEL = 1 if ASKS_AHEAD else 2
 _ESTIMATES = VECTOR_BYTES == 64
 SCALES = VECTOR_BYTES == 64
 """Whether `scale_by_power` is one instruction."""
@@ -1207,11 +1202,11 @@ def _asker(builder, vty, vectors, steps, pointers, row, count):
     gap = builder.shl(one, builder.select(spare, room, least))
     at_once = builder.shl(one, builder.select(spare, none, builder.sub(least, room)))
 
-    def ask(arrays, at, writes, level):
+    def ask(arrays, at, writes):
         for pointer in arrays:
             first = builder.gep(pointer, [at])
             for i in range(lines):
-                _prefetch(builder, builder.gep(first, [ir.Constant(i64, i * 64 // size)]), writes, level)
+                _prefetch(builder, builder.gep(first, [ir.Constant(i64, i * 64 // size)]), writes)
 
     def emit(k, number):
         """Ask for rows from `number` on; return until which step to go on from step `k`, and the row after them."""
@@ -1227,9 +1222,9 @@ def _asker(builder, vty, vectors, steps, pointers, row, count):
         at = builder.mul(this, row)
         with builder.if_else(reads) as (one_array, all_arrays):
             with one_array:
-                ask(pointers[:1], at, False, _READ_LEVEL)
+                ask(pointers[:1], at, False)
             with all_arrays:
-                ask(pointers, at, True, 2)
+                ask(pointers, at, True)
         this.add_incoming(builder.add(this, one), builder.block)
         builder.branch(test)
         builder.position_at_end(done)

@@ -1,10 +1,10 @@
-"""A panel of a gradient, tile below tile, where registers are few.
+"""A panel of a gradient, tile below tile.
 
 `_simd.tile` takes any number of rows and columns, has ways to begin and to end, and passes over steps. To tell them
 apart takes 60 instructions a tile, and it takes as many to ask for a line that is updated next: a tenth of the time
 where gradients are summed in pieces of about 100 steps. Here tiles are whole, and what they have in common is settled
-once for all of them (128 × 784 × 512 with Adam, one thread: 1.05; two threads: 784-128-10 1.03, 784-512-512-10 1.02).
-Sums are those of `_simd.tile`.
+once for all of them (Zen 3, with Adam: 128 × 784 × 512 1.05, 32 × 784 × 128 1.03; Ice Lake: 1.04 and 1.05 to 1.1). Sums
+are those of `_simd.tile`.
 
 Rejected: tiles of three rows and two panels, whose second panel is read as an operand (18 instructions a step instead
 of 21: 1.02 in the first-level cache, 0.85 where another thread shares it); and to update the panel before between the
@@ -17,10 +17,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._simd import _AVX2, FROM_OUTPUT, TILE_ROWS, TILE_VECTORS, _like, _loop, _opaque, _prefetch
+from ._simd import FROM_OUTPUT, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, _like, _loop, _opaque, _prefetch
 from ._simd_few import _I64, _Emitter, _number
 
-WHOLE_TILES = _AVX2
+WHOLE_TILES = VECTOR_BYTES >= 32
 """Whether panels of whole tiles are computed here."""
 
 
@@ -61,13 +61,13 @@ def whole_tiles(typingctx, a, a_step, b, b_step, c, c_row, tiles, steps, start, 
     `c[i, j] = start + sum_k a[k, i] b[k, j]`. All arrays are pointers. `a[k, i]` lies at `k * a_step + i`, `b[k, j]` at
     `k * b_step + j` and `c[i, j]` at `i * c_row + j`. `start` is what is in `c` if it is FROM_OUTPUT, else zero.
 
-    Each tile prefetches on its way `p_rows` lines of each of `p`, `s1` and `s2`, to be written: `p_row` elements apart,
-    from `p_step` times the tile's number on.
+    Each tile prefetches on its way `p_rows` rows, a panel's columns, of each of `p`, `s1` and `s2`, to be written:
+    `p_row` elements apart, from `p_step` times the tile's number on.
     """
     vec = _like(c)
 
     def codegen(context, builder, sig, args):
-        e = _Emitter(context, builder, vec)
+        e, line = _Emitter(context, builder, vec), 64 * 8 // vec.dtype.bitwidth
         a, a_step, b, b_step, c, c_row, tiles, steps, start, p, s1, s2, p_row, p_rows, p_step = args
         cells = e.cells(TILE_ROWS, TILE_VECTORS)
         emit = _Steps(e, cells, a_step, b_step)
@@ -90,7 +90,7 @@ def whole_tiles(typingctx, a, a_step, b, b_step, c, c_row, tiles, steps, start, 
                     builder.store(e.zero, cell)
         for cell, value in ((at_a, e.at(a, e.times(t, TILE_ROWS))), (at_b, b), (k, _number(0))):
             builder.store(value, cell)
-        line = builder.load(asked)
+        top = builder.load(asked)
         slot, next_slot = _loop(builder, slots, 1, "slots")
         last = builder.icmp_signed("==", slot, p_rows)
         stop = builder.select(last, fours, builder.add(builder.load(k), gap))
@@ -105,8 +105,11 @@ def whole_tiles(typingctx, a, a_step, b, b_step, c, c_row, tiles, steps, start, 
         builder.branch(test)
         builder.position_at_end(done)
         with builder.if_then(builder.not_(last)):
+            row = builder.add(top, builder.mul(slot, p_row))
             for array in (p, s1, s2):
-                _prefetch(builder, e.at(array, builder.add(line, builder.mul(slot, p_row))), True)
+                first = e.at(array, row)
+                for j in range(0, TILE_VECTORS * e.n, line):
+                    _prefetch(builder, e.at(first, j), True)
         next_slot()
         _, next_step = _loop(builder, builder.and_(steps, _number(3)), 1, "rest")
         pa, pb = builder.load(at_a), builder.load(at_b)
@@ -117,7 +120,7 @@ def whole_tiles(typingctx, a, a_step, b, b_step, c, c_row, tiles, steps, start, 
         for cell, place in pairs:
             e.store(builder.load(cell), place)
         builder.store(e.at(target, e.times(c_row, TILE_ROWS)), at_c)
-        builder.store(builder.add(line, p_step), asked)
+        builder.store(builder.add(top, p_step), asked)
         next_tile()
         return context.get_dummy_value()
 

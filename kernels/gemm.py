@@ -389,8 +389,7 @@ def gradient_block(
     """Write the block `out[i, j] = sum_s x[s, i] * dz[s, j]`, `rows` × `columns`, at `out[i * ld + j]`.
 
     With `start` FROM_OUTPUT the sum goes on from what is there. Meanwhile `p_rows` rows for each tile of the blocks of
-    `p`, `s1` and `s2` are prefetched, to be written; or, where the number is negative, so many that follow each other,
-    of `p` alone and to be read. Called with an offset behind each array.
+    `p`, `s1` and `s2` are prefetched, to be written. Called with an offset behind each array.
 
     A layer of few outputs is computed turned, with the vectors along its inputs, and turned back: 35 cycles a sample
     instead of 68 at 100 × 10.
@@ -399,11 +398,8 @@ def gradient_block(
     width = TILE_VECTORS * step
     if not few_columns(out, n) or rows < step:
         height = TILE_ROWS if per_tile == 0 else SHORT_ROWS
-        asked = min(height, p_rows)
-        ask_step = (height if p_rows >= 0 else -p_rows) * p_ld
-        r = 0
-        # Whole tiles ask for what is to be written alone: not for a negative number of rows, which are to be read.
-        if WHOLE_TILES and per_tile == 0 and p_rows >= 0 and columns == width and rows >= height:
+        ask_step, asked, r = height * p_ld, min(height, p_rows), 0
+        if WHOLE_TILES and per_tile == 0 and columns == width and rows >= height:
             tiles = rows // height
             tiles_asking(
                 x, 0, x_ld, dz, 0, dz_ld, out, 0, ld, tiles, m, start, p, 0, s1, 0, s2, 0, p_ld, p_rows, ask_step

@@ -6,7 +6,6 @@ the plan names. No code is compiled for an architecture.
 
 from ._compile import kernel, outlined, primitive
 from ._simd import (
-    ASKS_AHEAD,
     BLOCK_PANELS,
     FROM_OUTPUT,
     GATHERED_STEPS,
@@ -15,7 +14,6 @@ from ._simd import (
     STEPS_AT_ONCE,
     TILE_ROWS,
     TILE_VECTORS,
-    VECTOR_BYTES,
     ZERO,
     itemsize,
     lanes,
@@ -66,11 +64,12 @@ MOST_PARTS, MOST_PARTS_UNEVEN = 2, 4
 
 Four lost 2 to 6 % where all cores were free; two gain nothing where one is a third slower.
 """
-NEAR_BYTES = 3_000_000 if VECTOR_BYTES == 32 else 0
+NEAR_BYTES = 3_000_000
 """Most bytes of parameters, state and workspace that are near.
 
-On Zen 3, asking costs more instructions than it saves waiting there: without, 784-128-10 is 1.02 to 1.08 times as fast
-(32 rows), 784-256-10 1.04 (64 rows), and 784-512-512-10, 13 MB of them, 0.89 to 0.93 times (128 rows).
+Asking then costs more instructions than it saves waiting: without, 784-128-10 is 1.02 to 1.08 times as fast on Zen 3,
+1.15 on Ice Lake (32 rows, two threads), 784-256-10 1.04 and level (64 rows), and 784-512-512-10, 13 MB of them, 0.89 to
+0.93 times on both (128 rows).
 """
 
 
@@ -284,23 +283,19 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                     if gathered:
                         d_at = gathered_at + c * m + s * width
                     row_ld, ask = (to, w_at + (j + c) * k + r * to) if in_panels else (n, at + c)
-                    p, ask, p_ld, p_rows = params, ask + a0 * row_ld, row_ld, a1 - a0 if far else 0
-                    if ASKS_AHEAD and p_rows == 0 and apart == 0 and not gathered:
-                        # Or for what the next tiles read, which another core has written (28-300-300-300-2: 1.02).
-                        ask = d_at + width if c + width < columns else d + (s + depth) * ld + j
-                        p, p_ld, p_rows = work, ld, -(steps * TILE_ROWS // rows + 1)
+                    ask, p_rows = ask + a0 * row_ld, a1 - a0 if far else 0
                     # Written twice: inputs that the caller may only read are another type than scratch.
                     if packs:
                         gradient_block(
                             scratch, s_at, pack_ld, source, d_at, source_ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
-                            p, ask, p_ld, p_rows, t1, ask, t2, ask,
+                            params, ask, row_ld, p_rows, t1, ask, t2, ask,
                         )  # fmt: skip
                     else:
                         gradient_block(
                             x, begin, x_ld, source, d_at, source_ld, steps, n, rows, to, start,
                             scratch, block_at + c, block_ld, work, bits, per_tile, scratch, s_at,
-                            p, ask, p_ld, p_rows, t1, ask, t2, ask,
+                            params, ask, row_ld, p_rows, t1, ask, t2, ask,
                         )  # fmt: skip
             if in_panels:
                 for c in range(0, columns, width):
