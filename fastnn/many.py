@@ -143,7 +143,7 @@ class _Run:
         self.state = [aligned(n * size * (i < slots), dtype, True).reshape(n, -1) for i in range(3)]
         self.trainers = []
         orders: dict[tuple[int, int], Array] = {}
-        sparse: dict[int, bool] = {}
+        sparse: dict[int, tuple[bool, bool]] = {}
         trainers: dict[tuple[int, int, int], Trainer] = {}
         for i, (model, operations) in enumerate(zip(self.networks, self.lowered, strict=True)):
             x, (labels, targets) = self.inputs[i], self.prepared[i]

@@ -41,20 +41,27 @@ def is_narrow(operations: Sequence[Operation], loss: Any, targets: Array) -> boo
     )
 
 
-def zeros_pay(X: Array) -> bool:
+def zeros_pay(X: Array) -> tuple[bool, bool]:
     """Tell whether so many of the inputs are zero that steps of their products are worth passing over.
 
     Judged by a few rows from all over `X`, the columns' first ones where there are very many.
+
+    Returns
+    -------
+    forward, gradient : bool
+        The latter only with the former.
     """
     rows, columns = (
         n // zeros.TILE_ROWS * zeros.TILE_ROWS for n in (min(len(X), 8 * zeros.TILE_ROWS), min(X.shape[1], 4096))
     )
     if columns < 4 * zeros.TILE_ROWS or rows == 0:
-        return False
+        return False, False
     some = X[:: len(X) // rows][:rows, :columns] != 0
-    by_rows = some.reshape(-1, zeros.TILE_ROWS, columns).any(axis=1)
-    by_columns = some.reshape(rows, -1, zeros.SHORT_ROWS).any(axis=2)
-    return bool(by_rows.mean() + by_columns.mean() < 2.0 - zeros.PAYS)
+    forward = 1.0 - float(some.reshape(-1, zeros.TILE_ROWS, columns).any(axis=1).mean())
+    gradient = 1.0 - float(some.reshape(rows, -1, zeros.SHORT_ROWS).any(axis=2).mean())
+    both = gradient >= zeros.GRADIENT_PAYS
+    pays = (forward + gradient if both else forward) > zeros.PAYS
+    return pays, pays and both
 
 
 def in_panels(plan: Plan, n_workers: int, steps: int, itemsize: int) -> Array:
@@ -134,14 +141,14 @@ class Trainer:
     seed : int
     limit : int or None
         Most threads to use.
-    sparse : bool or None
+    sparse : tuple of bool, or None
         What `zeros_pay` says of `X`, if it is known.
     """
 
     def __init__(
         self, operations: Sequence[Operation], parameters: Parameters, X: Array, labels: Array, targets: Array,
         loss: Any, optimizer: Any, batch_size: int, order: Array, seed: int, limit: int | None,
-        sparse: bool | None = None,
+        sparse: tuple[bool, bool] | None = None,
     ) -> None:  # fmt: skip
         dtype = parameters.dtype
         self.parameters, self.optimizer = parameters, optimizer
@@ -170,7 +177,7 @@ class Trainer:
         self.order = order
         self.steps_per_epoch = -(-len(X) // batch_size)
         passes = not self.narrow and self.plan.table[0, network.KIND] == network.DENSE
-        self._sparse = passes and (zeros_pay(X) if sparse is None else sparse)
+        self._sparse = (zeros_pay(X) if sparse is None else sparse) if passes else (False, False)
         self._note_zeros()
         first = self.plan.table[0]
         first_dense = next(i for i, o in enumerate(operations) if o.kind == network.DENSE)
@@ -196,9 +203,10 @@ class Trainer:
 
     def _note_zeros(self) -> None:
         # Zero times infinity is not zero.
-        pays, plan = self._sparse and np.isfinite(self.parameters.views[0]).all(), self.plan
-        words = (plan.row_words, plan.column_words) if pays else (0, 0)
-        plan.table[0, network.ROW_WORDS], plan.table[0, network.COLUMN_WORDS] = words
+        (forward, gradient), plan = self._sparse, self.plan
+        pays = forward and bool(np.isfinite(self.parameters.views[0]).all())
+        plan.table[0, network.ROW_WORDS] = plan.row_words if pays else 0
+        plan.table[0, network.COLUMN_WORDS] = plan.column_words if pays and gradient else 0
 
     def twin(self, operations: Sequence[Operation], parameters: Parameters, optimizer: Any, seed: int) -> Trainer:
         """Return what trains another network of this one's shape on the same data, in a fraction of the time.

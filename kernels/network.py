@@ -151,7 +151,8 @@ def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, st
     k, words, per_tile = plan[o, N_IN], plan[o, ROW_WORDS], 0
     if kind == DENSE and words != 0:
         per_tile = words_for(x, k)
-        note_columns(x, x_at, x_ld, m, k, work, plan[o, COLUMN_WORDS], scratch, s_at, worker, n_workers)
+        if plan[o, COLUMN_WORDS] != 0:
+            note_columns(x, x_at, x_ld, m, k, work, plan[o, COLUMN_WORDS], scratch, s_at, worker, n_workers)
     if kind == DENSE and plan[o, PANELS] != 0:
         forward_panels(
             x, x_at, x_ld, params, plan[o, WEIGHTS], params, plan[o, BIASES], work, out, ld, plan[o, APART],

@@ -12,6 +12,7 @@ finite.
 
 from ._compile import kernel
 from ._simd import (
+    GATHERED_STEPS,
     SHORT_ROWS,
     TILE_ROWS,
     VECTOR_BYTES,
@@ -30,6 +31,13 @@ from .split import get, share
 PAYS = 0.1 if VECTOR_BYTES == 64 else 0.3
 """Least sum of the shares of steps passed over, forward and in the gradient, that pays: with shorter registers a step
 takes less time beside what it takes to find it."""
+GRADIENT_PAYS = 0.55 if GATHERED_STEPS else 0.0
+"""Least share of a gradient's steps that pays by itself.
+
+Where operands are copied to panels, all steps of six rows take little longer than some of three rows twice: with the
+two in five that Fashion-MNIST gives, 784-512-512-10 with 128 rows and 784-1024-10 with 256 took 1.06 to 1.11 times as
+long on Ice Lake, 784-128-128-10 1.02 to 1.04.
+"""
 GROUPS = 48 // SHORT_ROWS
 """Tiles of consecutive columns looked at together: their bits fit one word."""
 

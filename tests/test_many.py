@@ -81,7 +81,7 @@ def test_infinite_weights_of_one_and_zeros_among_the_data_of_all(wrong):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((96, 60)).astype(np.float32), rng.integers(0, 3, 96)
     X[:, 6:] = 0.0
-    assert fnn.trainer.zeros_pay(X)
+    assert fnn.trainer.zeros_pay(X) == (True, True)
     models, wanted = ([_make((60, 30, 3), fnn.ReLU)(i) for i in range(3)] for _ in range(2))
     models[wrong].layers[0].weights[50, 0] = np.inf
     with pytest.warns(fnn.DivergenceWarning, match=rf"models\[{wrong}\]"):

@@ -67,6 +67,7 @@ def spread(monkeypatch):
     monkeypatch.setattr(trainer, "_PANEL_SPARE", 2.0)
     monkeypatch.setattr(trainer, "_PART_WORK", 1)
     monkeypatch.setattr(trainer.zeros, "PAYS", 0.0)
+    monkeypatch.setattr(trainer.zeros, "GRADIENT_PAYS", 0.0)
     # Shuffled batches are sorted by keys also where that does not pay.
     for name, value in (("_LEAST", 0), ("_WIDE", 0), ("_PAYS", -1.0), ("_TILES", 4), ("_ALIKE", 1)):
         monkeypatch.setattr(_order, name, value)

@@ -59,17 +59,20 @@ def test_columns_are_noted_by_tiles(rows, columns, n_workers, dtype):
     assert np.isnan(words[size:]).all()
 
 
-def train(x, noted, monkeypatch, threads=1, hidden=64, make=fnn.Adam, **more):
+def train(x, noted, monkeypatch, threads=1, hidden=64, make=fnn.Adam, gradient_pays=0.0, **more):
     """Return the bits of a trained network, with zeros noted or not, after making sure of it."""
     seen = []
 
     class Trainer(trainer.Trainer):
         def run(self, steps):
-            seen.append(self.plan.table[0, network.ROW_WORDS] != 0)
+            row = self.plan.table[0]
+            assert (row[network.COLUMN_WORDS] != 0) == (noted and gradient_pays == 0.0)
+            seen.append(row[network.ROW_WORDS] != 0)
             return super().run(steps)
 
     monkeypatch.setattr(fnn.fitting, "Trainer", Trainer)
     monkeypatch.setattr(trainer.zeros, "PAYS", 0.0 if noted else 2.0)
+    monkeypatch.setattr(trainer.zeros, "GRADIENT_PAYS", gradient_pays)
     monkeypatch.setattr(trainer.threads, "STEP_WORK", 1.0)
     y = np.random.default_rng(1).integers(0, 3, len(x))
     model = fnn.Sequential(fnn.Dense(x.shape[1], hidden), fnn.ReLU(), fnn.Dense(hidden, 3), seed=2)
@@ -88,6 +91,7 @@ def train(x, noted, monkeypatch, threads=1, hidden=64, make=fnn.Adam, **more):
         {"batch_size": None, "threads": 2}, {"batch_size": 5}, {"hidden": 20},
         {"hidden": 2, "threads": 3}, {"hidden": 5}, {"hidden": 1024, "epochs": 1},
         {"hidden": 256, "threads": 2, "epochs": 20}, {"make": fnn.SGD},
+        {"gradient_pays": 1.1}, {"gradient_pays": 1.1, "threads": 2},
     ],
     ids=lambda more: "-".join(f"{k}={getattr(v, '__name__', v)}" for k, v in more.items()) or "plain",
 )  # fmt: skip
@@ -125,8 +129,11 @@ def test_negative_zeros_count_as_numbers(monkeypatch):
         (np.zeros((7, 10_000)), True),
     ],
 )
-def test_zeros_are_noted_where_there_are_enough(x, pays):
-    assert trainer.zeros_pay(x) is pays
+def test_zeros_are_noted_where_there_are_enough(x, pays, monkeypatch):
+    assert trainer.zeros_pay(x)[0] is pays
+    for share, gradient in ((0.0, pays), (1.1, False)):
+        monkeypatch.setattr(trainer.zeros, "GRADIENT_PAYS", share)
+        assert trainer.zeros_pay(x)[1] is gradient
 
 
 def test_weights_that_are_not_finite_meet_every_zero():
