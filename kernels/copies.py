@@ -35,10 +35,14 @@ PACK_BYTES = 6144
 copied to where its rows follow each other: 64 samples of both are on more pages than the core's first table holds then
 (784-1024-1024-1024-10 with 256 rows: 13.2 -> 12.9 ms; at 784-512, 5,248 bytes, it lost 2 %).
 """
+PACK_BYTES_GATHERED = 3000
+"""The same of inputs alone, where the gradient has been copied (784-512-512-10 with 128 rows on Ice Lake: its first
+gradient 1.03 times as fast with a copy of the inputs, 3,136 bytes apart, and its second, 2,112, 0.96 times).
+"""
 _LEAST_GATHERED, _MOST_GATHERED = 48, 512
 """Fewest and most samples for which the columns of a gradient's block are copied to panels first, whose sums are then
-taken in pieces of GATHERED_STEPS (gradients on Ice Lake: 784-1024-1024-1024-10 with 256 rows 1.10 to
-1.15, 784-512-512-10 with 128 rows 1.0 to 1.09, 28-300-300-300-2 with 1024 rows 0.88 to 0.97).
+taken in pieces of GATHERED_STEPS (gradients on Ice Lake: 784-1024-1024-1024-10 with 256 rows 1.10 to 1.15,
+784-512-512-10 with 128 rows 1.0 to 1.09, 28-300-300-300-2 with 1024 rows 0.88 to 0.97).
 """
 LEAST_SAMPLES = 32
 """Samples from which on a gradient's operands whose lines share a few sets are copied."""

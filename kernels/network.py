@@ -24,6 +24,7 @@ from .activations import activate_part, derive_part, softmax_backward_part, soft
 from .copies import (
     BLOCK_ROWS,
     PACK_BYTES,
+    PACK_BYTES_GATHERED,
     copy_panels,
     gathered_room,
     gathers,
@@ -74,7 +75,7 @@ Asking then costs more instructions than it saves waiting: without, 784-128-10 i
 
 
 def block_size(rows, itemsize):
-    """Return the elements, of `itemsize` bytes, of a block of gradient in scratch, or of a piece of inputs copied."""
+    """Return the elements, of `itemsize` bytes, of a block of gradient in scratch, or of what is copied for one."""
     operands = piece_room(rows, itemsize) + gathered_room(rows, itemsize)
     return max(BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize), operands)
 
@@ -256,7 +257,9 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     count = 1 if turned else pieces(m, GATHERED_STEPS if gathered else STEPS_AT_ONCE)
     # Of zeros' bits whole words are taken.
     depth = (m + count - 1) // count if per_tile == 0 else STEPS_AT_ONCE // 64 * 64
-    packs = (count > 1 or gathered) and per_tile == 0 and (x_ld + ld) * itemsize(x) > PACK_BYTES
+    packs = count > 1 and per_tile == 0 and (x_ld + ld) * itemsize(x) > PACK_BYTES
+    if gathered:
+        packs = x_ld * itemsize(x) > PACK_BYTES_GATHERED
     pack_ld = (height + step - 1) // step * step
     gathered_at = s_at + (depth * pack_ld if packs else 0)
     source, source_ld = (scratch, width) if gathered else (work, ld)
