@@ -65,8 +65,8 @@ _IN_PIECES = _HUNGRY and not _host_name().startswith("znver5")
 # are 1.20 times as fast as whole sums with 8 × 4 at 1024 × 300 × 300, 1.08 at 256 × 1024 × 512; 64 steps with 16 × 4:
 # 1.17 and 0.98).
 STEPS_AT_ONCE = 128 if _AVX2 else 96 if _IN_PIECES else WHOLE_SUMS
-# The same where one operand has been copied to panels, see `copies.gathers`.
-GATHERED_STEPS = 256 if _IN_PIECES else 0
+# The same where one operand has been copied to panels, see `copies.copies_columns`.
+COPIED_STEPS = 256 if _IN_PIECES else 0
 # Tiles down a panel from which on it is copied to where its rows follow each other (784-512-512-10 with 128 rows: 2,500
 # -> 2,110 µs a step; 28-300-300-300-2 with 1024: 7,540 -> 7,060).
 COPY_TILES = 16 if _HUNGRY or _AVX2 else 1 << 40

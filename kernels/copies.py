@@ -4,8 +4,8 @@ from ._compile import kernel
 from ._simd import (
     BLOCK_PANELS,
     BLOCK_TILES,
+    COPIED_STEPS,
     COPY_TILES,
-    GATHERED_STEPS,
     STEPS_AT_ONCE,
     TILE_ROWS,
     TILE_VECTORS,
@@ -35,13 +35,13 @@ PACK_BYTES = 6144
 copied to where its rows follow each other: 64 samples of both are on more pages than the core's first table holds then
 (784-1024-1024-1024-10 with 256 rows: 13.2 -> 12.9 ms; at 784-512, 5,248 bytes, it lost 2 %).
 """
-PACK_BYTES_GATHERED = 3000
+PACK_BYTES_COPIED = 3000
 """The same of inputs alone, where the gradient has been copied (784-512-512-10 with 128 rows on Ice Lake: its first
 gradient 1.03 times as fast with a copy of the inputs, 3,136 bytes apart, and its second, 2,112, 0.96 times).
 """
-_LEAST_GATHERED, _MOST_GATHERED = 48, 512
+_LEAST_COPIED, _MOST_COPIED = 48, 512
 """Fewest and most samples for which the columns of a gradient's block are copied to panels first, whose sums are then
-taken in pieces of GATHERED_STEPS (gradients on Ice Lake: 784-1024-1024-1024-10 with 256 rows 1.10 to 1.15,
+taken in pieces of COPIED_STEPS (gradients on Ice Lake: 784-1024-1024-1024-10 with 256 rows 1.10 to 1.15,
 784-512-512-10 with 128 rows 1.0 to 1.09, 28-300-300-300-2 with 1024 rows 0.88 to 0.97).
 """
 LEAST_SAMPLES = 32
@@ -55,19 +55,19 @@ def piece_room(rows, itemsize):
     if STEPS_AT_ONCE == WHOLE_SUMS:
         return 0
     lines = -(-BLOCK_ROWS * itemsize // VECTOR_BYTES) * VECTOR_BYTES // itemsize
-    most = max(STEPS_AT_ONCE, GATHERED_STEPS)
+    most = max(STEPS_AT_ONCE, COPIED_STEPS)
     return min(rows, most + most // 2) * lines
 
 
-def gathered_room(rows, itemsize):
+def columns_room(rows, itemsize):
     """Return the elements, of `itemsize` bytes, of a block's columns copied from `rows` samples."""
-    return min(rows, _MOST_GATHERED) * BLOCK_PANELS * TILE_VECTORS * VECTOR_BYTES // itemsize if GATHERED_STEPS else 0
+    return min(rows, _MOST_COPIED) * BLOCK_PANELS * TILE_VECTORS * VECTOR_BYTES // itemsize if COPIED_STEPS else 0
 
 
 @kernel
-def gathers(m, rows):
-    """Tell whether the columns of a block of `rows` rows are to be copied to panels first, from all `m` samples."""
-    return GATHERED_STEPS != 0 and _LEAST_GATHERED <= m <= _MOST_GATHERED and rows >= COPY_TILES * TILE_ROWS
+def copies_columns(m, rows):
+    """Tell whether a gradient of `rows` rows, from `m` samples, is to have its columns copied to panels first."""
+    return COPIED_STEPS != 0 and _LEAST_COPIED <= m <= _MOST_COPIED and rows >= COPY_TILES * TILE_ROWS
 
 
 @kernel

@@ -447,7 +447,8 @@ def weights_part(x, x_at, x_ld, dz, dz_at, dz_ld, dw, dw_at, db, db_at, m, k, n,
     r0, r1 = t0 * TILE_ROWS, min(k, t1 * TILE_ROWS)
     first, last = v0 * step, min(n, v1 * step)
     turned = few_columns(dw, n)
-    # Pieces and blocks as those of `network.learn`, but that the whole of a turned gradient is computed at once.
+    # Pieces and blocks as those of `network.learn` where it copies no columns, but that all of a turned gradient is
+    # computed at once.
     count = 1 if turned else pieces(m, STEPS_AT_ONCE)
     depth = max(1, (m + count - 1) // count)
     packs = not turned and packing_pays(x, x_ld, dz_ld, m, r1 - r0)

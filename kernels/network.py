@@ -7,8 +7,8 @@ the plan names. No code is compiled for an architecture.
 from ._compile import kernel, outlined, primitive
 from ._simd import (
     BLOCK_PANELS,
+    COPIED_STEPS,
     FROM_OUTPUT,
-    GATHERED_STEPS,
     NARROW,
     SHORT_ROWS,
     STEPS_AT_ONCE,
@@ -24,10 +24,10 @@ from .activations import activate_part, derive_part, softmax_backward_part, soft
 from .copies import (
     BLOCK_ROWS,
     PACK_BYTES,
-    PACK_BYTES_GATHERED,
+    PACK_BYTES_COPIED,
+    columns_room,
+    copies_columns,
     copy_panels,
-    gathered_room,
-    gathers,
     pack_rows,
     piece_room,
     pieces,
@@ -76,7 +76,7 @@ Asking then costs more instructions than it saves waiting: without, 784-128-10 i
 
 def block_size(rows, itemsize):
     """Return the elements, of `itemsize` bytes, of a block of gradient in scratch, or of what is copied for one."""
-    operands = piece_room(rows, itemsize) + gathered_room(rows, itemsize)
+    operands = piece_room(rows, itemsize) + columns_room(rows, itemsize)
     return max(BLOCK_ROWS * BLOCK_PANELS * panel_width(itemsize), operands)
 
 
@@ -253,24 +253,24 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
     words, per_tile, tall = plan[o, COLUMN_WORDS], 0, TILE_ROWS
     if words != 0 and not turned:
         per_tile, tall = words_for(x, m), SHORT_ROWS
-    gathered = not turned and per_tile == 0 and apart == 0 and gathers(m, r1 - r0)
-    count = 1 if turned else pieces(m, GATHERED_STEPS if gathered else STEPS_AT_ONCE)
+    copied = not turned and per_tile == 0 and apart == 0 and copies_columns(m, r1 - r0)
+    count = 1 if turned else pieces(m, COPIED_STEPS if copied else STEPS_AT_ONCE)
     # Of zeros' bits whole words are taken.
     depth = (m + count - 1) // count if per_tile == 0 else STEPS_AT_ONCE // 64 * 64
     packs = count > 1 and per_tile == 0 and (x_ld + ld) * itemsize(x) > PACK_BYTES
-    if gathered:
-        packs = x_ld * itemsize(x) > PACK_BYTES_GATHERED
+    if copied:
+        packs = x_ld * itemsize(x) > PACK_BYTES_COPIED
     pack_ld = (height + step - 1) // step * step
-    gathered_at = s_at + (depth * pack_ld if packs else 0)
-    source, source_ld = (scratch, width) if gathered else (work, ld)
+    copied_at = s_at + (depth * pack_ld if packs else 0)
+    source, source_ld = (scratch, width) if copied else (work, ld)
     span = width if turned else BLOCK_PANELS * width
     w1, w2, b1, b2 = factors[o, WEIGHT_L1], factors[o, WEIGHT_L2], factors[o, BIAS_L1], factors[o, BIAS_L2]
     # State that is not there: the parameters stand for it.
     t1, t2 = s1 if s1.size > 0 else params, s2 if s2.size > 0 else params
     for j in range(first, last, span):
         columns = min(span, last - j)
-        if gathered:
-            copy_panels(work, d + j, ld, m, columns, scratch, gathered_at)
+        if copied:
+            copy_panels(work, d + j, ld, m, columns, scratch, copied_at)
         for r in range(r0, r1, height):
             rows, at = min(height, r1 - r), w_at + r * n + j
             block_ld = n if turned else span
@@ -284,8 +284,8 @@ def learn(plan, factors, o, x, x_at, x_ld, params, s1, s2, s3, work, m, kind, h,
                     pack_rows(x, begin, x_ld, steps, rows, scratch, s_at, pack_ld)
                 for c in range(0, columns, width):
                     to, d_at = min(width, columns - c), d + s * ld + column(j + c, width, apart)
-                    if gathered:
-                        d_at = gathered_at + c * m + s * width
+                    if copied:
+                        d_at = copied_at + c * m + s * width
                     row_ld, ask = (to, w_at + (j + c) * k + r * to) if in_panels else (n, at + c)
                     ask, p_rows = ask + a0 * row_ld, a1 - a0 if far else 0
                     # Written twice: inputs that the caller may only read are another type than scratch.

@@ -12,7 +12,7 @@ finite.
 
 from ._compile import kernel
 from ._simd import (
-    GATHERED_STEPS,
+    COPIED_STEPS,
     SHORT_ROWS,
     TILE_ROWS,
     VECTOR_BYTES,
@@ -31,7 +31,7 @@ from .split import get, share
 PAYS = 0.1 if VECTOR_BYTES == 64 else 0.3
 """Least sum of the shares of steps passed over, forward and in the gradient, that pays: with shorter registers a step
 takes less time beside what it takes to find it."""
-GRADIENT_PAYS = 0.55 if GATHERED_STEPS else 0.0
+GRADIENT_PAYS = 0.55 if COPIED_STEPS else 0.0
 """Least share of a gradient's steps that pays by itself.
 
 Where operands are copied to panels, all steps of six rows take little longer than some of three rows twice: with the
