@@ -75,7 +75,7 @@ def layer_forward(x, w, b, y, scratch, n_workers):
     m, k = x.shape
     n = w.shape[1]
     if n_workers == 1 and n <= LIMIT:
-        few_out(n, m, k, x, 0, k, w, 0, 1, n, b, 0, 1, y, 0)
+        few_out(n, m, k, x, 0, k, w, 0, 1, n, b, 0, 1, y, 0, n)
         return
     if n_workers == 1 and k <= LIMIT:
         few_in(k, m, n, x, 0, k, w, 0, b, 0, y, 0)
@@ -109,7 +109,7 @@ def layer_backward(x, dz, w, dw, db, dx, scratch, n_workers):
     if n_workers == 1 and k <= LIMIT:
         few_in_back(k, m, n, x, 0, k, dz, 0, dw, 0, db, 0)
         if dx.size > 0:
-            few_out(k, m, n, dz, 0, n, w, 0, n, 1, db, 0, 0, dx, 0)
+            few_out(k, m, n, dz, 0, n, w, 0, n, 1, db, 0, 0, dx, 0, k)
         return
     if n_workers == 1 and n <= LIMIT and (dx.size > 0 or m == 0):
         few_outputs_gradients(x, dz, w, dw, db, dx, m, k, n, scratch)
@@ -129,7 +129,7 @@ def layer_inputs(dz, w, dx, scratch, n_workers):
     m, n = dz.shape
     k = w.shape[0]
     if n_workers == 1 and k <= LIMIT:
-        few_out(k, m, n, dz, 0, n, w, 0, n, 1, dz, 0, 0, dx, 0)
+        few_out(k, m, n, dz, 0, n, w, 0, n, 1, dz, 0, 0, dx, 0, k)
         return
     part = scratch.size // n_workers
     for worker in prange(n_workers):

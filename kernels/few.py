@@ -24,10 +24,10 @@ def few_in_back(k, m, n, x, x_row, dz, dw, db):
     few_inputs_backward(k, m, n, x, x_row, dz, dw, db)
 
 
-@primitive("iiipipiipip")
-def few_out(n, m, k, x, x_row, w, w_row, w_step, b, biased, y):
+@primitive("iiipipiipipi")
+def few_out(n, m, k, x, x_row, w, w_row, w_step, b, biased, y, y_row):
     """`_simd_few.few_outputs_forward` behind a symbol."""
-    few_outputs_forward(n, m, k, x, x_row, w, w_row, w_step, b, biased, y)
+    few_outputs_forward(n, m, k, x, x_row, w, w_row, w_step, b, biased, y, y_row)
 
 
 @primitive("iiipppppp")

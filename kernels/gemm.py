@@ -36,6 +36,7 @@ from ._simd import (
 from ._simd import (
     RELU as _RELU,
 )
+from ._simd_few import FEW_OUTPUTS
 from ._simd_gradient import WHOLE_TILES, whole_tiles
 from ._simd_shallow import BY_ROWS, shallow_inputs
 from .copies import (
@@ -197,7 +198,7 @@ def derive_block(dy, y, at, y_at, ld, rows, columns, activation):
 @kernel
 def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld, rows, k, n, biased, scratch, s_at):
     """Compute `y[i, j] = b[j] + sum_s x[i, s] w[j w_row + s w_step]` for few `j`, lanes along the rows of `x`."""
-    few_out(n, rows, k, x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, biased, scratch, s_at)
+    few_out(n, rows, k, x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, biased, scratch, s_at, n)
     for i in range(rows):
         for j in range(0, n, lanes(y)):
             store_n(y, y_at + i * y_ld + j, load_n(scratch, s_at + i * n + j, n - j), n - j)
@@ -253,6 +254,10 @@ def forward_part(
                 scratch, s_at,
             )  # fmt: skip
             activate_block(y, y_at + r0 * y_ld, y_ld, r1 - r0, n, activation)
+        return
+    if n <= FEW_OUTPUTS and r1 - r0 >= step and v1 - v0 == (n + unit - 1) // unit and apart == 0 and per_tile == 0:
+        few_out(n, r1 - r0, k, x, x_at + r0 * x_ld, x_ld, w, w_at, 1, n, b, b_at, 1, y, y_at + r0 * y_ld, y_ld)
+        activate_block(y, y_at + r0 * y_ld, y_ld, r1 - r0, n, activation)
         return
     finish = _RELU if activation == RELU else KEEP
     begin, end = v0 * unit, min(n, v1 * unit)

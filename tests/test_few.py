@@ -50,6 +50,22 @@ def test_bits_are_those_of_the_general_kernels(few, dtype):
                     assert ours.tobytes() == general.tobytes(), shape
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", range(3, 14))
+def test_some_outputs_have_the_bits_that_they_have_among_many(n, dtype):
+    random = np.random.default_rng(n)
+    for m in (1, 8, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 85):
+        for k in (0, 1, 2, 3, 4, 5, 19, 100):
+            x, w, b = (random.standard_normal(shape).astype(dtype) for shape in ((m, k), (k, 70), 70))
+            scratch = np.full(gemm.scratch_size(k, 70, dtype), np.nan, dtype)
+            some, many = np.full((m + 1, n), 7, dtype), np.empty((m, 70), dtype)
+            gemm.dense_forward(x, w, b, many, gemm.RELU, scratch, 1)
+            own = np.ascontiguousarray(w[:, :n]), b[:n].copy()
+            gemm.dense_forward(x, *own, some[:m], gemm.RELU, scratch, 1)
+            assert some[:m].tobytes() == many[:, :n].tobytes(), (m, k)
+            assert (some[m] == 7).all(), (m, k)
+
+
 @pytest.mark.parametrize("shape", [(33, 2, 70), (33, 70, 3)])
 def test_what_is_not_finite_stays_where_it_belongs(shape):
     for ours, general in zip(*both(*shape, np.float32, special=True), strict=True):
