@@ -26,6 +26,8 @@ __all__ = ["fit_many"]
 
 CHUNK_SECONDS = 0.25
 """Length of a native call: longer than that of one `fit`, as Python has each network's figures to see to after it."""
+_FIRST_PACE = 1e11
+"""Operations a second that the first call is cut for; later ones go by the time that the one before took."""
 
 
 def fit_many(
@@ -106,10 +108,8 @@ def fit_many(
         if _shape(operations) != shape:
             raise ValueError(f"models[{i}] has another shape than models[0]: fit networks of each shape by themselves")
     inputs, truths = _data(X, y, n, lowered[0][0].n_in)
-    prepared = {
-        (id(x), id(t)): loss.prepare(t, len(x), lowered[0][-1].n_out, x.dtype)
-        for x, t in zip(inputs, truths, strict=True)
-    }
+    pairs = {(id(x), id(t)): (x, t) for x, t in zip(inputs, truths, strict=True)}
+    prepared = {key: loss.prepare(t, len(x), lowered[0][-1].n_out, x.dtype) for key, (x, t) in pairs.items()}
     keyed = [prepared[id(x), id(t)] for x, t in zip(inputs, truths, strict=True)]
 
     # Copies of one optimiser have the same rates.
@@ -180,7 +180,7 @@ class _Run:
         n = len(self.trainers)
         last = [trainer.steps_per_epoch * self.epochs for trainer in self.trainers]
         work = work_of(self.lowered[0], self.trainers[0].plan.rows)
-        chunk = max(1, int(CHUNK_SECONDS * 2e10 / max(n * work, 1e4)))
+        chunk = max(1, int(CHUNK_SECONDS * _FIRST_PACE / max(n * work, 1e4)))
         while True:
             counts = [min(chunk, end - trainer.step) for trainer, end in zip(self.trainers, last, strict=True)]
             if not any(counts):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Sequence
@@ -213,7 +212,8 @@ class Trainer:
 
         The two share buffers: only one of them may `run`.
         """
-        other = copy.copy(self)
+        other = object.__new__(Trainer)
+        other.__dict__.update(self.__dict__)
         other.parameters, other.optimizer = parameters, optimizer
         other.flat, other.state = parameters.flat, parameters.state
         other.plan = self.plan.twin(operations, seed)
