@@ -20,6 +20,7 @@ from ._simd import (
     NARROW,
     SHORT_ROWS,
     STEPS_AT_ONCE,
+    TALL_ROWS,
     TILE_ROWS,
     TILE_VECTORS,
     WHERE_POSITIVE,
@@ -98,19 +99,22 @@ def panel_asking(
 
     What a tile asks for lies `ask_step` behind what the one before asked for. If `per_tile` is not 0, tiles of all
     `height` rows take only the steps whose bits are set in `words`, `per_tile` elements for each tile (see `zeros`).
-    Called with an offset behind each array.
+    If it is 0, tiles of a narrow panel are higher, see TALL_ROWS; they ask for nothing. Called with an offset behind
+    each array.
     """
+    tall = TALL_ROWS[(columns + lanes(c) - 1) // lanes(c)] if per_tile == 0 else height
     # Counted by hand: of a range with steps, or of quotients, a tile would take two divisions.
     number, r = 0, 0
     while r < m:
+        rows = tall if m - r >= tall else min(height, m - r)
         tile(
             a, r * a_row, a_row, a_step, b, 0, b_step, c, r * c_row, c_row, steps,
-            min(height, m - r), columns, start, start_vector, 0, finish, sign, r * c_row,
+            rows, columns, start, start_vector, 0, finish, sign, r * c_row,
             ask, number * ask_step, s1, s2, ask_row, ask_rows,
             per_tile if m - r >= height else 0, words, number * per_tile,
         )  # fmt: skip
         number += 1
-        r += height
+        r += rows
 
 
 @primitive("pipipiiiipppiii")
