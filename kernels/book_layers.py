@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import TILE_ROWS
+from ._simd import TILE_ROWS, as_before, flush_tiny
 from .few import LIMIT, few_in, few_in_back, few_out, few_outputs_gradients
 from .gemm import LINEAR, forward_part, inputs_part, weights_part, worker_scratch
 from .optim import update_block
@@ -74,17 +74,21 @@ def layer_forward(x, w, b, y, scratch, n_workers):
     """
     m, k = x.shape
     n = w.shape[1]
-    if n_workers == 1 and n <= LIMIT:
-        few_out(n, m, k, x, 0, k, w, 0, 1, n, b, 0, 1, y, 0, n)
-        return
-    if n_workers == 1 and k <= LIMIT:
-        few_in(k, m, n, x, 0, k, w, 0, b, 0, y, 0)
+    if n_workers == 1 and min(k, n) <= LIMIT:
+        mode = flush_tiny()
+        if n <= LIMIT:
+            few_out(n, m, k, x, 0, k, w, 0, 1, n, b, 0, 1, y, 0, n)
+        else:
+            few_in(k, m, n, x, 0, k, w, 0, b, 0, y, 0)
+        as_before(mode)
         return
     xs, ws, bs, ys = x.reshape(m * k), w.reshape(k * n), b.reshape(n), y.reshape(m * n)
     part = scratch.size // n_workers
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         forward_part(xs, 0, k, 0, ws, 0, bs, 0, ys, 0, n, m, k, n, LINEAR, ys, 0, 0, scratch, i * part, i, n_workers)
+        as_before(mode)
 
 
 @kernel
@@ -106,21 +110,25 @@ def layer_backward(x, dz, w, dw, db, dx, scratch, n_workers):
     """
     m, k = x.shape
     n = w.shape[1]
-    if n_workers == 1 and k <= LIMIT:
-        few_in_back(k, m, n, x, 0, k, dz, 0, dw, 0, db, 0)
-        if dx.size > 0:
-            few_out(k, m, n, dz, 0, n, w, 0, n, 1, db, 0, 0, dx, 0, k)
-        return
-    if n_workers == 1 and n <= LIMIT and (dx.size > 0 or m == 0):
-        few_outputs_gradients(x, dz, w, dw, db, dx, m, k, n, scratch)
+    if n_workers == 1 and (k <= LIMIT or n <= LIMIT and (dx.size > 0 or m == 0)):
+        mode = flush_tiny()
+        if k > LIMIT:
+            few_outputs_gradients(x, dz, w, dw, db, dx, m, k, n, scratch)
+        else:
+            few_in_back(k, m, n, x, 0, k, dz, 0, dw, 0, db, 0)
+            if dx.size > 0:
+                few_out(k, m, n, dz, 0, n, w, 0, n, 1, db, 0, 0, dx, 0, k)
+        as_before(mode)
         return
     part = scratch.size // n_workers
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         at = i * part
         weights_part(x, 0, k, dz, 0, n, dw, 0, db, 0, m, k, n, scratch, at, i, n_workers)
         if dx.size > 0:
             inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, 0, 0, LINEAR, dx, 0, scratch, at, i, n_workers)
+        as_before(mode)
 
 
 @kernel
@@ -129,12 +137,16 @@ def layer_inputs(dz, w, dx, scratch, n_workers):
     m, n = dz.shape
     k = w.shape[0]
     if n_workers == 1 and k <= LIMIT:
+        mode = flush_tiny()
         few_out(k, m, n, dz, 0, n, w, 0, n, 1, dz, 0, 0, dx, 0, k)
+        as_before(mode)
         return
     part = scratch.size // n_workers
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, 0, 0, LINEAR, dx, 0, scratch, i * part, i, n_workers)
+        as_before(mode)
 
 
 @kernel

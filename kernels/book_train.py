@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import lanes, load_n, store_n
+from ._simd import as_before, flush_tiny, lanes, load_n, store_n
 from .activations import derive_part
 from .book import clipped, probability_part
 from .book_labels import probability_gradient_part
@@ -63,6 +63,7 @@ def book_worker(
     """Run one worker through all steps of a chunk."""
     if not gather(sync, n_workers):
         return
+    mode = flush_tiny()
     met = 0
     ops, first_dense, features = plan.shape[0], job[FIRST_DENSE], job[FEATURES]
     last_op = ops - 1
@@ -135,6 +136,7 @@ def book_worker(
         barrier(sync, n_workers, met)
     if worker == 0:
         records[job[STEPS], PENALTY] = penalty(plan, factors, params)
+    as_before(mode)
 
 
 @kernel

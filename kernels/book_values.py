@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import first_lanes, lanes, load_n, select, splat, store_n, sum_lanes
+from ._simd import as_before, first_lanes, flush_tiny, lanes, load_n, select, splat, store_n, sum_lanes
 from .math import vlog
 from .split import share
 
@@ -89,9 +89,11 @@ def value_loss(kind, p, t, row_loss, n_workers):
     """
     m, n = p.shape
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
         value_part(kind, p, 0, n, t, 0, n, row_loss, first, last, n)
+        as_before(mode)
 
 
 @kernel
@@ -109,9 +111,11 @@ def value_gradient(kind, p, t, d, n_workers):
     m, n = p.shape
     whole = m * n
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first, last = share(whole, i, n_workers, 16), share(whole, i + 1, n_workers, 16)
         if last > first:
             # As one row: the derivatives know nothing of rows.
             run = last - first
             value_gradient_part(kind, p, first, run, t, first, run, d, first, run, 0, 1, run, 1.0 / max(m, 1) / n)
+        as_before(mode)

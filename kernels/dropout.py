@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import lanes, load_n, mask_bits, mask_of, select, splat, splat_int, store_n
+from ._simd import as_before, flush_tiny, lanes, load_n, mask_bits, mask_of, select, splat, splat_int, store_n
 from .rng import STREAM_DROPOUT, words
 from .split import share
 
@@ -75,9 +75,11 @@ def dropout_forward(x, out, rate, seed, stream, step, n_workers):
     rows, columns = x.shape
     x_ld, out_ld = x.strides[0] // x.itemsize, out.strides[0] // out.itemsize
     for worker in prange(n_workers):
+        mode = flush_tiny()
         w = np.int64(worker)
         first, last = share(rows, w, n_workers, 16), share(rows, w + 1, n_workers, 16)
         dropout_part(x, 0, x_ld, out, 0, out_ld, first, last, columns, rate, seed, stream, step)
+        as_before(mode)
 
 
 @kernel
@@ -93,6 +95,8 @@ def dropout_backward(dout, dx, rate, seed, stream, step, n_workers):
     rows, columns = dout.shape
     dout_ld, dx_ld = dout.strides[0] // dout.itemsize, dx.strides[0] // dx.itemsize
     for worker in prange(n_workers):
+        mode = flush_tiny()
         w = np.int64(worker)
         first, last = share(rows, w, n_workers, 16), share(rows, w + 1, n_workers, 16)
         dropout_part(dout, 0, dout_ld, dx, 0, dx_ld, first, last, columns, rate, seed, stream, step)
+        as_before(mode)

@@ -25,6 +25,8 @@ from ._simd import (
     TILE_VECTORS,
     WHERE_POSITIVE,
     ZERO,
+    as_before,
+    flush_tiny,
     fma,
     lanes,
     load_n,
@@ -522,8 +524,10 @@ def dense_forward(x, w, b, y, activation, scratch, n_workers):
     m, k, n = x.shape[0], x.shape[1], w.shape[1]
     part = scratch.size // n_workers
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         forward_part(x, 0, k, 0, w, 0, b, 0, y, 0, n, m, k, n, activation, y, 0, 0, scratch, i * part, i, n_workers)
+        as_before(mode)
 
 
 @kernel
@@ -543,8 +547,10 @@ def dense_backward_inputs(dz, w, dx, scratch, n_workers):
     m, k, n = dz.shape[0], w.shape[0], w.shape[1]
     part = scratch.size // n_workers
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         inputs_part(dz, 0, n, w, 0, 0, dx, 0, k, m, k, n, 0, 0, LINEAR, dx, 0, scratch, i * part, i, n_workers)
+        as_before(mode)
 
 
 @kernel
@@ -569,8 +575,10 @@ def dense_backward_weights(x, dz, dw, db, scratch, n_workers):
     m, k, n = x.shape[0], x.shape[1], dz.shape[1]
     part = scratch.size // n_workers
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         weights_part(x, 0, k, dz, 0, n, dw, 0, db, 0, m, k, n, scratch, i * part, i, n_workers)
+        as_before(mode)
 
 
 @kernel

@@ -6,6 +6,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
+from ._simd import as_before, flush_tiny
 from .losses import cross_entropy_part, sum_rows
 from .losses import scratch_size as loss_scratch
 from .split import share
@@ -54,6 +55,7 @@ def labelled_cross_entropy(z, y, smoothing, dz, row_loss, row_hit, scratch, out,
     part = (scratch.size - m) // n_workers
     out[1] = 0.0
     for worker in prange(n_workers):
+        mode = flush_tiny()
         w = np.int64(worker)
         first, last = share(m, w, n_workers, 16), share(m, w + 1, n_workers, 16)
         wrong = 0
@@ -69,5 +71,6 @@ def labelled_cross_entropy(z, y, smoothing, dz, row_loss, row_hit, scratch, out,
         else:
             # Of two workers either may be the last to write.
             out[1] = wrong
+        as_before(mode)
     if out[1] == 0.0:
         out[0] = sum_rows(row_loss, m) / max(m, 1)

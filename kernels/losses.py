@@ -6,7 +6,9 @@ from numba import prange
 from ._compile import kernel, outlined, primitive
 from ._simd import (
     NARROW,
+    as_before,
     first_lanes,
+    flush_tiny,
     lanes,
     load_n,
     load_n_doubles,
@@ -237,12 +239,14 @@ def softmax_cross_entropy(z, labels, targets, smoothing, dz, row_loss, row_hit, 
     part = scratch.size // n_workers
     flat, dflat, tflat = z.reshape(m * n), dz.reshape(m * n), targets.reshape(targets.size)
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
         cross_entropy_part(
             flat, 0, n, labels, 0, tflat, 0, n, soft, smoothing, dflat, 0, n,
             row_loss, row_hit, first, last, n, scale, scratch, i * part,
         )  # fmt: skip
+        as_before(mode)
 
 
 @kernel
@@ -262,9 +266,11 @@ def mean_squared_error(z, targets, dz, row_loss, row_hit, n_workers):
     m, n = z.shape[0], z.shape[1]
     scale = 1.0 / max(m, 1)
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first, last = share(m, i, n_workers, 16), share(m, i + 1, n_workers, 16)
         squared_error_part(z, 0, n, targets, 0, n, dz, 0, n, row_loss, row_hit, first, last, n, scale)
+        as_before(mode)
 
 
 @kernel

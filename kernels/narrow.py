@@ -7,7 +7,7 @@ their gradient are ever stored. Each sum is the same chain as in `network`, so t
 import numpy as np
 
 from ._compile import kernel, primitive
-from ._simd import NARROW
+from ._simd import NARROW, as_before, flush_tiny
 from ._simd_narrow import SPREAD_SIZE, narrow_backward, narrow_forward
 from .class_major import class_major_cross_entropy
 from .gemm import turn
@@ -68,6 +68,7 @@ def run_narrow(
     Arguments, and what is written, are as in `train.run_chunk`; `work` has at least `work_size` elements, and `params`
     may be read 64 elements behind its end. `n_workers` is 1.
     """
+    mode = flush_tiny()
     n_in, hidden, n_out = plan[0, N_IN], plan[0, N_OUT], plan[1, N_OUT]
     w1, b1, w2, b2 = plan[0, WEIGHTS], plan[0, BIASES], plan[1, WEIGHTS], plan[1, BIASES]
     rows, batch, shuffle, kind = job[ROWS], job[BATCH], job[SHUFFLE] != 0, job[OPTIMIZER]
@@ -116,7 +117,7 @@ def run_narrow(
         penalised = penalty(plan, factors, params) if penalised_any else 0.0
         if not np.isfinite(total + penalised):
             tally[BAD_STEP] = number
-            return
+            break
         turn(params, w2, n_out, hidden, n_out, work, w2t, across)
         gradients(
             n_in, n_out, m, hidden, work, x_at, x_row, params, w1, params, b1, work, w2t, across, work, z, z_row,
@@ -135,3 +136,4 @@ def run_narrow(
                     add_gradient_block(work, grad + w, 0, params, w, 0, 1, n, l1, l2)
         update_block(kind, params, 0, 0, work, grad, 0, s1, 0, s2, 0, s3, 0, 1, total_params, scalars, 8 * s)
         note(job, tally, history, total, hits, m, penalised, number)
+    as_before(mode)

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel
-from ._simd import fma, lanes, load_n, select, splat, store_n
+from ._simd import as_before, flush_tiny, fma, lanes, load_n, select, splat, store_n
 from .split import share
 
 
@@ -35,11 +35,13 @@ def add_gradient(grad, param, l1, l2, n_workers):
         Parts the arrays are cut into; parallel over elements.
     """
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first = share(grad.size, i, n_workers, 16)
         n = share(grad.size, i + 1, n_workers, 16) - first
         if n > 0:
             add_gradient_block(grad, first, n, param, first, n, 1, n, l1, l2)
+        as_before(mode)
 
 
 @kernel

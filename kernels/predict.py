@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel, outlined
-from ._simd import TILE_ROWS, atomic_add, lanes, load_n, splat, store_n, sum_lanes
+from ._simd import TILE_ROWS, as_before, atomic_add, flush_tiny, lanes, load_n, splat, store_n, sum_lanes
 from .losses import loss_part
 from .math import nothing_but_numbers
 from .network import GRAD, LD, N_OUT, OUT, operate
@@ -78,6 +78,7 @@ def predict(X, given, places, laid, work, plan, factors, most, scratch_at, part,
         for worker in prange(n_workers):
             lay_out(given, places, laid, np.int64(worker), n_workers)
     for worker in prange(n_workers):
+        mode = flush_tiny()
         w = np.int64(worker)
         base = w * part
         faults = splat(out, 0.0)
@@ -92,6 +93,7 @@ def predict(X, given, places, laid, work, plan, factors, most, scratch_at, part,
                     store_n(out, (row + r) * n + j, load_n(work, at + j, n - j), n - j)
             row = next_block(turn, block, row, w, n_workers)
         finite[w] = sum_lanes(faults)
+        as_before(mode)
 
 
 @kernel
@@ -121,6 +123,7 @@ def evaluate(
         for worker in prange(n_workers):
             lay_out(given, places, laid, np.int64(worker), n_workers)
     for worker in prange(n_workers):
+        mode = flush_tiny()
         w = np.int64(worker)
         base = w * part
         row = next_block(turn, block, -1, w, n_workers)
@@ -133,3 +136,4 @@ def evaluate(
                 losses[row:], hits[row:], 0, m, n, 1.0, work, base + scratch_at,
             )  # fmt: skip
             row = next_block(turn, block, row, w, n_workers)
+        as_before(mode)

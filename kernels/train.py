@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ._compile import kernel, outlined
-from ._simd import TILE_ROWS, ticks
+from ._simd import TILE_ROWS, as_before, flush_tiny, ticks
 from .activations import derive_part
 from .gemm import LINEAR
 from .jobs import (
@@ -96,6 +96,7 @@ def chunk_worker(
     """Run one worker through all steps of a chunk."""
     if not gather(sync, n_workers):
         return
+    mode = flush_tiny()
     met, shared, waited, uneven = 0, 0, 0, 0
     ops = plan.shape[0]
     last_op, first_dense = ops - 1, job[FIRST_DENSE]
@@ -172,7 +173,7 @@ def chunk_worker(
         if not np.isfinite(total + penalised):
             if worker == 0:
                 tally[BAD_STEP] = number
-            return
+            break
 
         for o in range(last_op, first_dense - 1, -1):
             at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
@@ -212,6 +213,7 @@ def chunk_worker(
         met += 1
         waited = barrier(sync, n_workers, met)
         uneven = steps_uneven(sync, n_workers, uneven)
+    as_before(mode)
 
 
 @kernel

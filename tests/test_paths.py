@@ -1,6 +1,7 @@
 """Same bits for any number of threads, compiled, layer by layer and many at once; a row's prediction stands alone."""
 
 import itertools
+import platform
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import fastnn as fnn
 from fastnn import _order, engine, threads, trainer
+from fastnn.kernels import gemm
 
 CONFIGURATIONS = 200
 CLASSES = (2, 3, 3, 5, 10, 16, 17, 40)
@@ -383,6 +385,77 @@ def test_going_on_after_another_dtype_or_path():
             )  # fmt: skip
         results.add(weights(model))
     assert len(results) == 1
+
+
+# --- numbers below the least normal one ---
+
+X86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+
+
+def faint(widths, dtype):
+    """A network whose weights, and with them hidden values and gradients, are about the least normal number."""
+    layers = []
+    for k, n in itertools.pairwise(widths):
+        layers += [fnn.Dense(k, n, seed=k), fnn.ReLU()]
+    for dense in layers[::2]:
+        dense.weights = np.asarray(dense.weights * float(2 * np.finfo(dtype).tiny), dtype)
+    return fnn.Sequential(*layers[:-1], seed=1)
+
+
+def faint_numbers(*arrays):
+    return sum(int(((array != 0) & (abs(array) < np.finfo(array.dtype).tiny)).sum()) for array in arrays)
+
+
+def still_real(dtype):
+    """Tell whether such numbers are what they are for NumPy, and for kernels that say nothing of them."""
+    small = np.finfo(dtype).tiny / 4
+    a, c = np.full((64, 64), small, dtype), np.empty((64, 64), dtype)
+    scratch = np.empty(gemm.scratch_size(64, 64, dtype, 2), dtype)
+    gemm.matmul.parallel(a, np.eye(64, dtype=dtype), c, 0, scratch, 2)
+    return (c == small).all() and (a * dtype(0.5)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("widths", [(4, 12, 3), (4, 70, 24, 10), (4, 3, 40), (4, 30, 1)])
+def test_numbers_below_the_least_normal_one_have_the_same_bits_on_all_paths(widths, dtype, spread):
+    X, y = small_data(dtype=dtype)
+    loss = fnn.MeanSquaredError() if widths[-1] == 1 else fnn.SoftmaxCrossEntropy()
+    y = y.astype(dtype) if widths[-1] == 1 else y
+    seen = set()
+    for callbacks, workers in (([], 1), ([], 3), ([EachStep()], 1), ([EachStep()], 3), (None, 2)):
+        model = faint(widths, dtype)
+        given = {"loss": loss, "optimizer": fnn.SGD(0.5), "epochs": 3, "batch_size": 25, "n_threads": workers}
+        if callbacks is None:
+            fnn.fit_many([model], X, y, **given)
+        else:
+            model.fit(X, y, callbacks=callbacks, **given)
+        assert still_real(dtype)
+        seen.add(weights(model) + model.predict(X).tobytes())
+    assert len(seen) == 1
+
+
+@pytest.mark.skipif(not X86, reason="other processors are as fast with such numbers")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("widths", [(4, 12, 3), (4, 70, 24), (20, 3)])
+def test_layers_take_numbers_below_the_least_normal_one_for_zero(widths, dtype):
+    r = np.random.default_rng(3)
+    X, dense = r.normal(size=(50, widths[0])).astype(dtype), faint(widths, dtype).layers[0]
+    exact = X.astype(np.longdouble) @ dense.weights.astype(np.longdouble)
+    assert ((exact != 0) & (abs(exact) < np.finfo(dtype).tiny)).any()
+    out = dense.forward(X)
+    dz = r.normal(size=out.shape).astype(dtype)
+    gradient = dense.backward(dz)
+    assert not faint_numbers(out, gradient)
+    scratch = np.empty(gemm.scratch_size(50, max(widths), dtype, 2), dtype)
+    for build in ("serial", "parallel"):
+        y, dx = np.empty_like(out), np.empty_like(gradient)
+        getattr(gemm.dense_forward, build)(X, dense.weights, dense.biases.reshape(-1), y, gemm.LINEAR, scratch, 2)
+        getattr(gemm.dense_backward_inputs, build)(dz, dense.weights, dx, scratch, 2)
+        assert y.tobytes() == out.tobytes() and dx.tobytes() == gradient.tobytes()
+    p = np.array([[0.0, -88.0 if dtype == np.float32 else -709.0]], dtype)
+    for activation in (fnn.Softmax(), fnn.Sigmoid()):
+        assert not faint_numbers(activation.forward(p))
+    assert still_real(dtype)
 
 
 # --- prediction ---
