@@ -331,17 +331,19 @@ class _Rows:
 
 
 @intrinsic
-def few_outputs_forward(typingctx, n, m, k, x, x_row, w, w_row, w_step, b, biased, y, y_row):
+def few_outputs_forward(typingctx, n, m, k, x, x_row, together, apart, w, w_row, w_step, b, biased, y, y_row):
     """Product with `n` <= FEW_OUTPUTS outputs, lanes along the samples: `y[s, c] = b[c] + sum_i x[s, i] w[c, i]`.
 
     `w[c, i]` lies at `w[c * w_row + i * w_step]`; unless `biased`, the sums begin at zero. All arrays are pointers;
-    rows of `x` lie `x_row` apart and those of `y` `y_row`. Blocks of `x` are turned in registers, and the results are
-    turned back there. Up to NARROW outputs `y_row` is `n`; above it `w_row` is 1, and there is a register of rows.
+    rows of `x` lie `x_row` apart, those of `y` `y_row`. Of a row of `x` `together` elements follow each other, whole
+    quarters of a register, and the next ones begin `apart` elements from where these do. Blocks of `x` are turned in
+    registers, and the results are turned back there. Up to NARROW outputs `y_row` is `n`; above it `w_row` is 1, and
+    there is a register of rows.
     """
     vec = _like(y)
 
     def emit(e, sig, args, n):
-        _, m, k, x, x_row, w, w_row, w_step, b, biased, y, y_row = args
+        _, m, k, x, x_row, together, apart, w, w_row, w_step, b, biased, y, y_row = args
         builder, step = e.builder, e.n
         is_biased = builder.icmp_signed("!=", biased, _number(0))
         starts = [cgutils.alloca_once(builder, e.vty) for _ in range(n)]
@@ -351,8 +353,6 @@ def few_outputs_forward(typingctx, n, m, k, x, x_row, w, w_row, w_step, b, biase
                 builder.store(e.spread(e.at(b, c)), cell)
         # Inputs that are turned at once: these registers and those of the sums have to be there.
         wide = step if _REGISTERS == 32 and n <= NARROW else 16 // _bytes(e.vty.element)
-        whole = builder.mul(builder.sdiv(k, _number(wide)), _number(wide))
-        left = builder.sub(k, whole)
         piece = ir.VectorType(e.vty.element, wide)
         x_rows, w_rows = _Rows(e, x_row), _Rows(e, w_row)
 
@@ -399,6 +399,11 @@ def few_outputs_forward(typingctx, n, m, k, x, x_row, w, w_row, w_step, b, biase
                         e.add_product(sums[c][block], line, weight)
                 builder.store(_opaque(builder, e.at(pointer, w_step)), weights)
 
+            at, next_piece = _loop(builder, k, together, "piece")
+            count = builder.sub(k, at)
+            count = builder.select(builder.icmp_signed("<", count, together), count, together)
+            whole = builder.mul(builder.sdiv(count, _number(wide)), _number(wide))
+            left = builder.sub(count, whole)
             _, next_columns = _loop(builder, whole, wide, "inputs")
             if ahead is not None:
                 pointer = builder.load(ahead)
@@ -416,6 +421,11 @@ def few_outputs_forward(typingctx, n, m, k, x, x_row, w, w_row, w_step, b, biase
                 j, next_input = _loop(builder, left, 1, "rest")
                 add([builder.load(builder.gep(cell, [_number(0), j])) for cell in room])
                 next_input()
+            # Where there is a next piece, this one was whole.
+            for cell, rows_together in [(cell, 1) for cell in tops] + ([(ahead, blocks * step)] if ahead else []):
+                beyond = builder.sub(apart, e.times(together, rows_together))
+                builder.store(_opaque(builder, e.at(builder.load(cell), beyond)), cell)
+            next_piece()
             return [[builder.load(cells[block]) for cells in sums] for block in range(blocks)]
 
         def put(vectors, s, rows=None):
@@ -479,7 +489,7 @@ def few_outputs_forward(typingctx, n, m, k, x, x_row, w, w_row, w_step, b, biase
                 rarely()
 
     i = types.intp
-    return types.void(i, i, i, x, i, w, i, i, b, i, y, i), _by_width(vec, emit, FEW_OUTPUTS)
+    return types.void(i, i, i, x, i, i, i, w, i, i, b, i, y, i), _by_width(vec, emit, FEW_OUTPUTS)
 
 
 @intrinsic

@@ -10,7 +10,7 @@ from numba import prange
 
 from ._compile import kernel
 from ._simd import TILE_ROWS, as_before, flush_tiny
-from .few import LIMIT, few_in, few_in_back, few_out, few_outputs_gradients
+from .few import LIMIT, ONE_PIECE, few_in, few_in_back, few_out, few_outputs_gradients
 from .gemm import LINEAR, forward_part, inputs_part, weights_part, worker_scratch
 from .optim import update_block
 from .split import share
@@ -77,7 +77,7 @@ def layer_forward(x, w, b, y, scratch, n_workers):
     if n_workers == 1 and min(k, n) <= LIMIT:
         mode = flush_tiny()
         if n <= LIMIT:
-            few_out(n, m, k, x, 0, k, w, 0, 1, n, b, 0, 1, y, 0, n)
+            few_out(n, m, k, x, 0, k, ONE_PIECE, 0, w, 0, 1, n, b, 0, 1, y, 0, n)
         else:
             few_in(k, m, n, x, 0, k, w, 0, b, 0, y, 0)
         as_before(mode)
@@ -117,7 +117,7 @@ def layer_backward(x, dz, w, dw, db, dx, scratch, n_workers):
         else:
             few_in_back(k, m, n, x, 0, k, dz, 0, dw, 0, db, 0)
             if dx.size > 0:
-                few_out(k, m, n, dz, 0, n, w, 0, n, 1, db, 0, 0, dx, 0, k)
+                few_out(k, m, n, dz, 0, n, ONE_PIECE, 0, w, 0, n, 1, db, 0, 0, dx, 0, k)
         as_before(mode)
         return
     part = scratch.size // n_workers
@@ -138,7 +138,7 @@ def layer_inputs(dz, w, dx, scratch, n_workers):
     k = w.shape[0]
     if n_workers == 1 and k <= LIMIT:
         mode = flush_tiny()
-        few_out(k, m, n, dz, 0, n, w, 0, n, 1, dz, 0, 0, dx, 0, k)
+        few_out(k, m, n, dz, 0, n, ONE_PIECE, 0, w, 0, n, 1, dz, 0, 0, dx, 0, k)
         as_before(mode)
         return
     part = scratch.size // n_workers

@@ -10,6 +10,8 @@ from ._simd import NARROW
 from ._simd_few import few_inputs_backward, few_inputs_forward, few_outputs_backward, few_outputs_forward
 
 LIMIT = NARROW
+ONE_PIECE = 1 << 40
+"""What `few_out` takes for elements of a row that lie together where all of them do."""
 
 
 @primitive("iiipippp")
@@ -24,10 +26,10 @@ def few_in_back(k, m, n, x, x_row, dz, dw, db):
     few_inputs_backward(k, m, n, x, x_row, dz, dw, db)
 
 
-@primitive("iiipipiipipi")
-def few_out(n, m, k, x, x_row, w, w_row, w_step, b, biased, y, y_row):
+@primitive("iiipiiipiipipi")
+def few_out(n, m, k, x, x_row, together, apart, w, w_row, w_step, b, biased, y, y_row):
     """`_simd_few.few_outputs_forward` behind a symbol."""
-    few_outputs_forward(n, m, k, x, x_row, w, w_row, w_step, b, biased, y, y_row)
+    few_outputs_forward(n, m, k, x, x_row, together, apart, w, w_row, w_step, b, biased, y, y_row)
 
 
 @primitive("iiipppppp")

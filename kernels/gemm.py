@@ -53,7 +53,7 @@ from .copies import (
     piece_room,
     pieces,
 )
-from .few import few_out
+from .few import ONE_PIECE, few_out
 from .math import vsigmoid, vtanh
 from .row import ROW_VECTORS, one_row
 from .split import column, panel_parts, parts
@@ -204,7 +204,9 @@ def derive_block(dy, y, at, y_at, ld, rows, columns, activation):
 @kernel
 def narrow_product(x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, y, y_at, y_ld, rows, k, n, biased, scratch, s_at):
     """Compute `y[i, j] = b[j] + sum_s x[i, s] w[j w_row + s w_step]` for few `j`, lanes along the rows of `x`."""
-    few_out(n, rows, k, x, x_at, x_ld, w, w_at, w_row, w_step, b, b_at, biased, scratch, s_at, n)
+    few_out(
+        n, rows, k, x, x_at, x_ld, ONE_PIECE, 0, w, w_at, w_row, w_step, b, b_at, biased, scratch, s_at, n
+    )  # fmt: skip
     for i in range(rows):
         for j in range(0, n, lanes(y)):
             store_n(y, y_at + i * y_ld + j, load_n(scratch, s_at + i * n + j, n - j), n - j)
@@ -261,8 +263,11 @@ def forward_part(
             )  # fmt: skip
             activate_block(y, y_at + r0 * y_ld, y_ld, r1 - r0, n, activation)
         return
-    if n <= FEW_OUTPUTS and r1 - r0 >= step and v1 - v0 == (n + unit - 1) // unit and apart == 0 and per_tile == 0:
-        few_out(n, r1 - r0, k, x, x_at + r0 * x_ld, x_ld, w, w_at, 1, n, b, b_at, 1, y, y_at + r0 * y_ld, y_ld)
+    if n <= FEW_OUTPUTS and r1 - r0 >= step and v1 - v0 == (n + unit - 1) // unit and per_tile == 0:
+        few_out(
+            n, r1 - r0, k, x, x_at + r0 * x_ld, x_ld, width if apart != 0 else ONE_PIECE, apart, w, w_at, 1, n,
+            b, b_at, 1, y, y_at + r0 * y_ld, y_ld,
+        )  # fmt: skip
         activate_block(y, y_at + r0 * y_ld, y_ld, r1 - r0, n, activation)
         return
     finish = _RELU if activation == RELU else KEEP
