@@ -1,7 +1,7 @@
 """Random search for parameters, the seeds' first way to train: draw them, keep them if the loss is lower."""
 
 from ._compile import kernel
-from ._simd import lanes, load, load_n, select, splat, store, store_n
+from ._simd import as_before, flush_tiny, lanes, load, load_n, select, splat, store, store_n
 from .class_major import class_major_cross_entropy
 from .losses import loss_part, sum_rows
 from .math import vexp_below, vlog
@@ -108,6 +108,7 @@ def random_search(
     found : (count, 3) array of float64, written
         Iteration, loss and accuracy of each improvement.
     """
+    before = flush_tiny()
     ops, features = plan.shape[0], plan[0, N_IN]
     n_out, rows = plan[ops - 1, N_OUT], losses.size
     x_row = (rows + 63) // 64 * 64
@@ -142,3 +143,4 @@ def random_search(
             at = int(state[1])
             found[at, 0], found[at, 1], found[at, 2] = i, value, sum_rows(hits, rows) / rows
             state[1] += 1.0
+    as_before(before)
