@@ -45,8 +45,9 @@ VECTOR_BYTES = _host_vector_bytes()
 TILE_ROWS = 6 if VECTOR_BYTES != 16 or platform.machine().lower() in ("arm64", "aarch64") else 3
 TILE_VECTORS = {64: 4, 32: 2, 16: 4}[VECTOR_BYTES]
 # Rows of a tile by its registers of columns: what a narrower panel leaves of AVX-512's registers, more rows take. A
-# step's instructions for each multiply-add fall from 1.92 to 1.71 with two registers, from 1.78 to 1.58 with three
-# (28-48-48-2 with 256 rows on one thread of Ice Lake: 1.09, 784-32-10 with 64 1.06, 64-100-10 1.03).
+# step's instructions for each multiply-add fall from 1.92 to 1.71 with two registers, from 1.78 to 1.58 with three (on
+# one thread of Ice Lake 28-48-48-2 with 256 rows 1.1 times as fast, 784-32-10 with 64 and 64-100-10 with 200 1.01 to
+# 1.06).
 TALL_ROWS = (TILE_ROWS, 12, 12, 8, TILE_ROWS) if VECTOR_BYTES == 64 else (TILE_ROWS,) * (TILE_VECTORS + 1)
 # Rows of the tile that passes over steps of a gradient: where half of them are still chains enough to keep the units
 # busy, more steps are zero in all of them (784-128-128-10 on Fashion-MNIST: 305 -> 297 µs a step; forward, where the
