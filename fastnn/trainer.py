@@ -212,6 +212,7 @@ class Trainer:
 
         The two share buffers: only one of them may `run`.
         """
+        # See `Plan.twin`.
         other = object.__new__(Trainer)
         other.__dict__.update(self.__dict__)
         other.parameters, other.optimizer = parameters, optimizer

@@ -39,10 +39,11 @@ _I64 = ir.IntType(64)
 _BLOCK_ROWS = 64
 _LINE = 64
 FEW_OUTPUTS = 11 if VECTOR_BYTES == 64 else NARROW
-"""Most outputs of a forward product with lanes along the samples: two registers of them for each fit beside each other.
+"""Most outputs of a forward product with lanes along the samples: the sums of two registers of samples for each of them
+are held beside four inputs of as many.
 
 A tile one register wide reads a value for each multiply-add, and of reads into registers of 512 bits Ice Lake begins
-little more than one in a cycle (200 × 100 -> 10: 8.1 -> 4.4 µs; 64-100-10: 1.04 to 1.08 times as fast on one thread).
+little more than one in a cycle (200 × 100 -> 10: 8.1 -> 4.4 µs; 64-100-10: 1.04 to 1.07 times as fast on one thread).
 """
 
 

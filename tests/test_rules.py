@@ -219,6 +219,35 @@ def test_a_kernel_raises_nothing_and_makes_no_array(module, node):
             assert method in NUMPY | {"reshape"}, f"{node.name} calls .{method}"
 
 
+# Of the kernels with a parallel loop, those that do not take numbers below the least normal one for zero there: what
+# they call does, or they are no part of a network's arithmetic.
+MODE_WITHIN = {"layer_update", "update", "run_book", "run_many", "run_chunk"}
+NO_MODE = {
+    "matmul", "exp", "log", "tanh", "sigmoid", "uniform", "normal", "row_keys", "rearrange", "multiply_add", "triad",
+}  # fmt: skip
+
+
+def called(node):
+    return [n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+
+
+def test_parallel_kernels_of_a_network_take_tiny_numbers_for_zero():
+    """One that did not would give other bits than the others, and be many times slower with such numbers."""
+    without = {
+        node.name
+        for _, node in COMPILED
+        if "prange" in called(node)
+        and not any("flush_tiny" in called(loop) for loop in ast.walk(node) if isinstance(loop, ast.For))
+    }
+    assert without == MODE_WITHIN | NO_MODE
+
+
+@compiled
+def test_a_kernel_gives_the_mode_back(module, node):
+    names = called(node)
+    assert names.count("flush_tiny") == names.count("as_before"), node.name
+
+
 @compiled
 def test_a_kernel_says_what_it_does(module, node):
     assert ast.get_docstring(node), f"{module.__name__}.{node.name} has no docstring"
