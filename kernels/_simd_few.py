@@ -352,8 +352,11 @@ def few_outputs_forward(typingctx, n, m, k, x, x_row, together, apart, w, w_row,
             builder.store(e.zero, cell)
             with builder.if_then(is_biased):
                 builder.store(e.spread(e.at(b, c)), cell)
-        # Inputs that are turned at once: these registers and those of the sums have to be there.
-        wide = step if _REGISTERS == 32 and n <= NARROW else 16 // _bytes(e.vty.element)
+        # Inputs that are turned at once: 16 bytes of each row cross no line, and registers filled from such pieces
+        # take fewer shuffles to turn than whole ones (300 × 64 -> 3 on Ice Lake: 1.15). Of float64 a piece holds two,
+        # too few to pay (0.8 to 0.95), where there are registers enough to take whole ones.
+        size = _bytes(e.vty.element)
+        wide = step if _REGISTERS == 32 and n <= NARROW and size == 8 else 16 // size
         piece = ir.VectorType(e.vty.element, wide)
         x_rows, w_rows = _Rows(e, x_row), _Rows(e, w_row)
 
