@@ -165,6 +165,7 @@ def layer_update(kind, w, b, dw, db, w1, w2, b1, b2, scalars, n_workers):
         Parts the weights are cut into; parallel over elements.
     """
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first = share(w.size, i, n_workers, 16)
         n = share(w.size, i + 1, n_workers, 16) - first
@@ -172,3 +173,4 @@ def layer_update(kind, w, b, dw, db, w1, w2, b1, b2, scalars, n_workers):
             update_block(kind, w, first, n, dw, first, n, w1, first, w2, first, w2, first, 1, n, scalars, 0)
         if i == 0:
             update_block(kind, b, 0, b.size, db, 0, b.size, b1, 0, b2, 0, b2, 0, 1, b.size, scalars, 0)
+        as_before(mode)

@@ -161,17 +161,12 @@ def update_block(kind, p, p_ld, g, g_ld, s1, s2, s3, rows, columns, h):
 
     State lies as the parameters do; what the optimiser has no use for may point anywhere. `h` is the row of scalars of
     `update`. Called with an offset behind each array.
-
-    Of a unit that is never active any more, state decays to numbers so small that each step took six times as long
-    (784-128-10 after 25,000 steps of Adam: 500 µs instead of 77): on x86 they are taken for zero.
     """
     whole = columns - columns % lanes(p)
-    mode = flush_tiny()
     if whole > 0:
         update_run(kind, p, p_ld, g, g_ld, s1, s2, s3, rows, 0, whole, True, h)
     if whole < columns:
         update_run(kind, p, p_ld, g, g_ld, s1, s2, s3, rows, whole, columns, False, h)
-    as_before(mode)
 
 
 @kernel
@@ -207,12 +202,17 @@ def update(kind, params, grads, s1, s2, s3, scalars, n_workers):
 
     Notes
     -----
+    Of a unit that is never active any more, state decays to numbers so small that each step took six times as long
+    (784-128-10 after 25,000 steps of Adam: 500 µs instead of 77): on x86 they are taken for zero.
+
     Sources: Rumelhart 1986, Nesterov 1983, Duchi 2011, Tieleman & Hinton 2012, Kingma & Ba 2015, Reddi 2018,
     Loshchilov & Hutter 2019, Chen 2023; where they differ, the formulas are those of the seeds.
     """
     for worker in prange(n_workers):
+        mode = flush_tiny()
         i = np.int64(worker)
         first = share(params.size, i, n_workers, 16)
         n = share(params.size, i + 1, n_workers, 16) - first
         if n > 0:
             update_block(kind, params, first, n, grads, first, n, s1, first, s2, first, s3, first, 1, n, scalars, 0)
+        as_before(mode)

@@ -221,7 +221,7 @@ def test_a_kernel_raises_nothing_and_makes_no_array(module, node):
 
 # Of the kernels with a parallel loop, those that do not take numbers below the least normal one for zero there: what
 # they call does, or they are no part of a network's arithmetic.
-MODE_WITHIN = {"layer_update", "update", "run_book", "run_many", "run_chunk"}
+MODE_WITHIN = {"run_book", "run_many", "run_chunk"}
 NO_MODE = {
     "matmul", "exp", "log", "tanh", "sigmoid", "uniform", "normal", "row_keys", "rearrange", "multiply_add", "triad",
 }  # fmt: skip
