@@ -13,6 +13,9 @@ from fastnn import threads
 from fastnn._array_steps import FLOAT32, FLOAT64, Array
 from fastnn.kernels import activations, book_layers, labels
 
+CROSS_ENTROPY_WORK = 40.0
+"""Floating-point operations of the softmax cross-entropy for each logit, to decide whether threads pay."""
+
 
 @functools.lru_cache(maxsize=256)
 def scratch_size(m: int, k: int, n: int, dtype: np.dtype[Any], n_workers: int) -> int:
@@ -72,7 +75,7 @@ class KnownLabels:
 
     def __init__(self, z: Array, y: Array) -> None:
         self.dtype, self.outputs, self.rows = FLOAT32 if z.dtype == FLOAT32 else FLOAT64, z.shape, y.shape
-        work = 40.0 * z.size
+        work = CROSS_ENTROPY_WORK * z.size
         # As many as there can ever be; where that is one, nobody is asked again.
         n_workers = threads.workers(work, numba.config.NUMBA_NUM_THREADS)
         self._room = labels.scratch_size(*z.shape, n_workers)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fastnn import threads
 from fastnn._array_steps import INT64, in_order
-from fastnn._known import KnownLabels
+from fastnn._known import CROSS_ENTROPY_WORK, KnownLabels
 from fastnn.arrays import Array, as_class_targets, as_inputs, as_targets, check_fraction
 from fastnn.base import Configurable
 from fastnn.kernels import losses
@@ -232,7 +232,7 @@ class SoftmaxCrossEntropy(Loss):
         dz, rows, hits = np.empty_like(z), np.empty(len(z), z.dtype), np.empty(len(z), z.dtype)
         scratch = np.empty(losses.scratch_size(z.shape[1], threads.max_workers()), z.dtype)
         threads.run(
-            losses.softmax_cross_entropy, 40.0 * z.size, z, labels.astype(z.dtype), targets,
+            losses.softmax_cross_entropy, CROSS_ENTROPY_WORK * z.size, z, labels.astype(z.dtype), targets,
             float(self.label_smoothing), dz, rows, hits, scratch,
         )  # fmt: skip
         return self._keep(rows, hits, dz)
