@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import sys
 import threading
 import time
 import warnings
@@ -14,6 +13,7 @@ import numpy as np
 
 from fastnn import threads
 from fastnn._array_steps import all_finite
+from fastnn._bar import Bar
 from fastnn._order import new_order
 from fastnn.arrays import Array, as_inputs
 from fastnn.base import Layer
@@ -256,8 +256,8 @@ class Fit:
             stacklevel=5,
         )
 
-    def _bar(self) -> _Bar:
-        return _Bar(self.epochs, self.progress)
+    def _bar(self) -> Bar:
+        return Bar(self.epochs, self.progress)
 
 
 def note_epochs(
@@ -288,40 +288,6 @@ def has_penalty(layer: Layer) -> bool:
     if isinstance(layer, Dense):
         return any((layer.weight_l1, layer.weight_l2, layer.bias_l1, layer.bias_l2))
     return type(layer).penalty is not Layer.penalty
-
-
-class _Bar:
-    """A progress bar over epochs, shown at once, never, or after two seconds at a terminal."""
-
-    def __init__(self, epochs: int, wanted: bool | None) -> None:
-        self.epochs = epochs
-        if wanted is None:
-            wanted = sys.stderr is not None and sys.stderr.isatty()
-            self.delay = 2.0
-        else:
-            self.delay = 0.0
-        self.bar: Any = None
-        if wanted:
-            # Not before a bar is wanted: it takes a tenth of the time to import fastnn.
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(total=epochs, delay=self.delay, unit="epoch", dynamic_ncols=True)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def show(self, steps: int, steps_per_epoch: int, history: History) -> None:
-        """Move the bar to where `steps` are done."""
-        if self.bar is None:
-            return
-        names = ("loss", "accuracy", "learning_rate")
-        shown = {name: f"{history[name][-1]:.4g}" for name in names if history.get(name)}
-        self.bar.set_postfix(shown, refresh=False)
-        self.bar.update(steps // steps_per_epoch - self.bar.n)
 
 
 class _Held:

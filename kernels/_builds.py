@@ -46,6 +46,8 @@ def digest():
     return what.hexdigest()
 
 
+before_compiling = []
+"""Functions that are called, without arguments, before what is not kept yet is compiled."""
 store = Store(lambda: cache_root() / digest()[:32])
 compiled = []
 """Names of the builds compiled (not loaded) in this process, in order: `name.serial(signature)`."""
@@ -55,13 +57,14 @@ def load(name, arguments, make):
     """Return what `make` makes of what is kept of a build, or None if there is nothing or it is not to be trusted."""
     file = _file(name, arguments)
     body = store.read(file)
-    if body is None:
-        return None
-    try:
-        return make(*pickle.loads(body))
-    except Exception as fault:  # whatever a stale or foreign payload may raise: compile instead
-        store.warn(f"{file} cannot be loaded: {fault!r}")
-        return None
+    if body is not None:
+        try:
+            return make(*pickle.loads(body))
+        except Exception as fault:  # whatever a stale or foreign payload may raise: compile instead
+            store.warn(f"{file} cannot be loaded: {fault!r}")
+    for tell in tuple(before_compiling):
+        tell()
+    return None
 
 
 def save(name, arguments, parts):

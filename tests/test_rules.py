@@ -24,7 +24,7 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if KERNELS not in file.par
 # The floors of the house: a module imports from the floors below its own, and nothing beside it.
 FLOORS = (
     {"_layout", "_checks", "_array_steps", "_image_files", "_numpy_loop", "_schedule", "threads", "history"},
-    {"arrays", "_known"},
+    {"arrays", "_known", "_bar"},
     {"base"},
     {"_optimizer", "initializers", "regularizers"},
     {"layers", "activations", "losses", "optimizers", "schedules", "metrics", "callbacks", "datasets"},
