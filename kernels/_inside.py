@@ -42,7 +42,7 @@ class _Outlined(JITCodeLibrary):
     """Code behind a symbol, optimised once.
 
     Numba goes over it function by function before, and then cheaply for the sake of its reference counts, of which
-    kernels have none (64-100-10 from an empty cache: 28 -> 25 s, half of it for what counted them).
+    kernels have none (a first fit of 64-100-10: 28 -> 25 s).
     """
 
     def _optimize_functions(self, ll_module):
