@@ -16,19 +16,16 @@ class Bar:
     """
 
     def __init__(self, epochs: int, wanted: bool | None) -> None:
-        self.epochs = epochs
+        delay = 2.0 if wanted is None else 0.0
         if wanted is None:
             wanted = sys.stderr is not None and sys.stderr.isatty()
-            self.delay = 2.0
-        else:
-            self.delay = 0.0
         self.bar: Any = None
         self._told = False
         if wanted:
             # Not before a bar is wanted: it takes a tenth of the time to import fastnn.
             from tqdm.auto import tqdm
 
-            self.bar = tqdm(total=epochs, delay=self.delay, unit="epoch", dynamic_ncols=True)
+            self.bar = tqdm(total=epochs, delay=delay, unit="epoch", dynamic_ncols=True)
 
     def __enter__(self) -> Bar:
         if self.bar is not None:

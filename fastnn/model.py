@@ -189,7 +189,8 @@ class Sequential:
         callbacks : iterable of Callback
             Called after each epoch; one that wants each step makes `fit` run layer by layer, with the same result.
         progress : bool or None
-            Whether to show a bar; None shows one if the run takes long and the output is a terminal.
+            Whether to show a bar; None shows one if the run takes long and the output is a terminal. Where one is
+            shown, it is told as well that a first run compiles.
         n_threads : int or None
             Most threads to use. The result does not depend on it.
         initial_epoch : int

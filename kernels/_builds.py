@@ -54,7 +54,10 @@ compiled = []
 
 
 def load(name, arguments, make):
-    """Return what `make` makes of what is kept of a build, or None if there is nothing or it is not to be trusted."""
+    """Return what `make` makes of what is kept of a build, or None if there is nothing or it is not to be trusted.
+
+    Then it will be compiled, and `before_compiling` is told.
+    """
     file = _file(name, arguments)
     body = store.read(file)
     if body is not None:

@@ -38,8 +38,8 @@ def define(called):
         getattr(importlib.import_module(module), name).inside(arguments)
 
 
-class _Outlined(JITCodeLibrary):
-    """Code behind a symbol, optimised once.
+class _Code(JITCodeLibrary):
+    """Code that other kernels call, optimised once.
 
     Numba goes over it function by function before, and then cheaply for the sake of its reference counts, of which
     kernels have none (a first fit of 64-100-10: 28 -> 25 s).
@@ -53,7 +53,7 @@ class _Outlined(JITCodeLibrary):
         passes.run(self._final_module, options)
 
 
-class _Part(_Outlined):
+class _Part(_Code):
     """Code that becomes machine code only as a part of other code, where it is optimised and emitted."""
 
     def _optimize_final_module(self):
@@ -100,7 +100,7 @@ class Inside:
         flags.nrt = False
         flags.forceinline = self._way == INLINED
         context = cpu_target.target_context
-        self.library = (_Outlined if self.symbol else _Part)(context.codegen(), self._name)
+        self.library = (_Code if self.symbol else _Part)(context.codegen(), self._name)
         self.library.enable_object_caching()
         result = compiler.compile_extra(
             cpu_target.typing_context, context, function, self._arguments, None, flags, {}, library=self.library

@@ -160,7 +160,7 @@ def update_block(kind, p, p_ld, g, g_ld, s1, s2, s3, rows, columns, h):
     """Update `rows` × `columns` parameters at `p[i * p_ld + j]` from gradients at `g[i * g_ld + j]`.
 
     State lies as the parameters do; what the optimiser has no use for may point anywhere. `h` is the row of scalars of
-    `update`. Called with an offset behind each array.
+    `update`. Called with an offset behind each array. That tiny numbers are taken for zero is left to the caller.
     """
     whole = columns - columns % lanes(p)
     if whole > 0:

@@ -57,24 +57,6 @@ def use(cache, body=USE, **settings):
     return json.loads(done.stdout)
 
 
-def test_a_run_with_a_bar_tells_that_it_compiles_once(tmp_path):
-    """A first fit waits for the compiler for half a minute: whoever watches it should know."""
-    code = """
-from fastnn._bar import Bar
-from fastnn.kernels import _builds, dropout
-with Bar(3, {wanted}):
-    dropout.keep_bits(3, 2**31, 1, 2, 5)
-assert len(_builds.compiled) >= 2 or not {fresh}
-assert not _builds.before_compiling
-"""
-    told = []
-    for wanted, folder, fresh in ((False, "a", True), (True, "b", True), (True, "b", False)):
-        done = child(code.format(wanted=wanted, fresh=fresh), tmp_path / folder)
-        assert done.returncode == 0, done.stderr
-        told.append(done.stderr.count("compiling"))
-    assert told == [0, 1, 0]
-
-
 def files(cache):
     return sorted(file for file in Path(cache).rglob("*") if file.is_file())
 
@@ -101,6 +83,24 @@ def test_what_was_compiled_is_loaded_by_the_next(first):
     assert len(files(cache)) == len(report["compiled"])
     again = use(cache)
     assert again == {"answer": report["answer"], "compiled": [], "told": []}
+
+
+def test_a_run_with_a_bar_tells_that_it_compiles_once(tmp_path):
+    """A first fit waits for the compiler for half a minute: whoever watches it should know."""
+    code = """
+from fastnn._bar import Bar
+from fastnn.kernels import _builds, dropout
+with Bar(3, {wanted}):
+    dropout.keep_bits(3, 2**31, 1, 2, 5)
+assert len(_builds.compiled) >= 2 or not {fresh}
+assert not _builds.before_compiling
+"""
+    told = []
+    for wanted, folder, fresh in ((False, "a", True), (True, "b", True), (True, "b", False)):
+        done = child(code.format(wanted=wanted, fresh=fresh), tmp_path / folder)
+        assert done.returncode == 0, done.stderr
+        told.append(done.stderr.count("compiling"))
+    assert told == [0, 1, 0]
 
 
 def test_loading_does_without_what_compiling_needs(first):
