@@ -1,0 +1,109 @@
+"""Ctrl-C while `fit` runs: whose handler is called, when, and that it is there again afterwards."""
+
+import signal
+import threading
+
+import pytest
+
+import fastnn as fnn
+
+
+class AtEpoch(fnn.Callback):
+    """Calls a function after an epoch."""
+
+    def __init__(self, act, at=1):
+        self.act, self.at = act, at
+
+    def on_epoch_end(self, epoch, logs):
+        if epoch == self.at:
+            self.act()
+
+
+class EachStep(fnn.Callback):
+    """Sends `fit` down the layer-by-layer path."""
+
+    def on_step_end(self, step, logs):
+        pass
+
+
+@pytest.fixture
+def presses(monkeypatch):
+    """Return what the handler of this test has seen: whether a step was being made when it was called."""
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append("in a step" if inside else "between"))
+    inside = []
+
+    def pressing(made):
+        def pressed(self, *args):
+            inside.append(True)
+            signal.raise_signal(signal.SIGINT)
+            try:
+                return made(self, *args)
+            finally:
+                inside.pop()
+
+        return pressed
+
+    for kind, name in ((fnn.trainer.Trainer, "run"), (fnn.optimizers.Adam, "update")):
+        monkeypatch.setattr(kind, name, pressing(getattr(kind, name)))
+    yield seen
+    signal.signal(signal.SIGINT, before)
+
+
+def few_epochs(callbacks, epochs=4):
+    X, y = fnn.datasets.spiral_data(20, 3, seed=0)
+    model = fnn.Sequential(fnn.Dense(2, 8), fnn.ReLU(), fnn.Dense(8, 3), seed=0)
+    return model.fit(X, y, epochs=epochs, batch_size=None, callbacks=callbacks, progress=False)
+
+
+@pytest.mark.parametrize("path", ["compiled", "layers"])
+def test_a_handler_is_called_between_steps_and_given_back(presses, path):
+    ours = signal.getsignal(signal.SIGINT)
+    few_epochs([EachStep()] if path == "layers" else [AtEpoch(lambda: None)])
+    assert presses == ["between"] * 4
+    assert signal.getsignal(signal.SIGINT) is ours
+    few_epochs([AtEpoch(lambda: signal.raise_signal(signal.SIGINT), 0)], 1)
+    assert presses == ["between"] * 6
+    with pytest.raises(ZeroDivisionError):
+        few_epochs([AtEpoch(lambda: 1 // 0)])
+    assert signal.getsignal(signal.SIGINT) is ours
+
+
+def test_pressed_again_it_counts_at_once(presses, monkeypatch):
+    made = fnn.trainer.Trainer.run
+
+    def pressed_twice(self, steps):
+        signal.raise_signal(signal.SIGINT)
+        return made(self, steps)
+
+    monkeypatch.setattr(fnn.trainer.Trainer, "run", pressed_twice)
+    few_epochs([AtEpoch(lambda: None)], 1)
+    assert presses == ["in a step", "between"]
+
+
+def test_a_handler_that_a_callback_sets_is_kept(presses):
+    ours, other = signal.getsignal(signal.SIGINT), []
+
+    def handler(number, frame):
+        other.append(number)
+        ours(number, frame)
+
+    few_epochs([AtEpoch(lambda: signal.signal(signal.SIGINT, handler))])
+    assert presses == ["between"] * 4 and other == [signal.SIGINT] * 2
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_fit_within_a_callback_gives_ctrl_c_back(presses):
+    ours = signal.getsignal(signal.SIGINT)
+    few_epochs([AtEpoch(lambda: few_epochs([AtEpoch(lambda: None)]))])
+    assert presses == ["between"] * 8
+    assert signal.getsignal(signal.SIGINT) is ours
+
+
+def test_another_thread_leaves_ctrl_c_alone(presses):
+    ours = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=few_epochs, args=([AtEpoch(lambda: None)],))
+    thread.start()
+    thread.join()
+    assert presses
+    assert signal.getsignal(signal.SIGINT) is ours
