@@ -86,7 +86,7 @@ class Optimizer(Configurable, abc.ABC):
         self.step = 0
         self._state: WeakKeyDictionary[Any, dict[str, Slots]] = WeakKeyDictionary()
         self._ahead = Ahead()
-        self._token = object()  # another whenever state is: layers keep it with what they hold
+        self._token = object()
 
     @property
     @abc.abstractmethod
@@ -101,6 +101,11 @@ class Optimizer(Configurable, abc.ABC):
     def n_slots(self) -> int:
         """How many arrays of state each parameter has."""
         return int(optim.SLOTS[self.kind])
+
+    @property
+    def state_mark(self) -> object:
+        """An object that stands for where the state lies: another one as soon as any of it lies elsewhere."""
+        return self._token
 
     @property
     def current_learning_rate(self) -> float:
@@ -156,6 +161,11 @@ class Optimizer(Configurable, abc.ABC):
         for column, values in enumerate(self._columns(self.learning_rates(first_step, count), first_step)):
             table[:, column] = values
         return table
+
+    @final
+    def next_scalars(self, count: int) -> Rates:
+        """Return ``scalars(step, count)``, for reading: made ahead as a rule, and handed out again."""
+        return self._ahead.rows(self, self.step, count)
 
     def keeps(self, owner: object, name: str) -> bool:
         """Tell whether there is state of a parameter; what `slots` would return is zero if not."""

@@ -214,35 +214,50 @@ class Ahead:
 
     def __init__(self) -> None:
         self._first = 0
+        self._table: Rates = np.empty((0, 0))
         self._rows: list[Rates] = []
         self._settings: Callable[[Any], Any] = lambda optimizer: (None,)
         self._made_from: Any = (None,)
 
     def row(self, optimizer: Any, step: int) -> Rates:
         """Return ``optimizer.scalars(step, 1)[0]``."""
-        rows = self._rows
-        place, had = step - self._first, len(rows)
+        place = step - self._first
+        if 0 <= place < len(self._rows) and self._current(optimizer):
+            return self._rows[place]
+        return self._fetched(optimizer, step, 1)[0]
+
+    def rows(self, optimizer: Any, step: int, count: int) -> Rates:
+        """Return ``optimizer.scalars(step, count)``, for reading."""
+        place = step - self._first
+        if 0 <= place <= len(self._rows) - count and self._current(optimizer):
+            return self._table[place : place + count]
+        return self._fetched(optimizer, step, count)
+
+    def _current(self, optimizer: Any) -> bool:
+        """Tell whether the rows are what the optimiser would give now."""
         try:
             settings = self._settings(optimizer)
             # The rate, the last of them, must be the very object: True, which is no rate, equals 1.0.
-            same = settings == self._made_from and settings[-1] is self._made_from[-1]
+            return bool(settings == self._made_from and settings[-1] is self._made_from[-1])
         except (AttributeError, ValueError):  # a number has taken the place of a schedule, an array that of a number
-            same = False
-        current = same and 0 <= place <= had
-        if current and place < had:
-            return rows[place]
-        fetch = _settings_of(optimizer)
+            return False
+
+    def _fetched(self, optimizer: Any, step: int, count: int) -> Rates:
+        """Return `count` rows of scalars, and keep them and some more if they can be told from others."""
+        fetch = _settings_of(optimizer) if count <= _MOST_ROWS else None
         if fetch is None:
             self._rows = []
-            return optimizer.scalars(step, 1)[0]
-        count = min(2 * had, _MOST_ROWS) if current and had else _FIRST_ROWS
+            return optimizer.scalars(step, count)
+        had = len(self._rows)
+        goes_on = had > 0 and 0 <= step - self._first <= had and self._current(optimizer)
+        more = max(count, min(2 * had, _MOST_ROWS) if goes_on else _FIRST_ROWS)
         try:
-            table = optimizer.scalars(step, count)
+            table = optimizer.scalars(step, more)
         except Exception:  # what is wrong with a later step is told when it comes
-            table = optimizer.scalars(step, 1)
+            table = optimizer.scalars(step, count)
         self._settings, self._made_from = fetch, fetch(optimizer)
-        self._first, self._rows = step, list(table)
-        return self._rows[0]
+        self._first, self._table, self._rows = step, table, list(table)
+        return table[:count]
 
 
 def _settings_of(optimizer: Any) -> Callable[[Any], Any] | None:

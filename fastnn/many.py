@@ -214,7 +214,7 @@ class _Run:
         turn.fill(0)
         batch = max(trainer.losses.size for trainer in trainers)
         size = max(trainer.work_size for trainer in trainers)
-        room = aligned(workers * size, dtype, True).reshape(workers, size)
+        room = aligned(workers * size, dtype).reshape(workers, size)
         sums = np.empty((2, workers, batch), dtype)
         threads.call(
             many.run_many, workers, self.X, self.labels, self.targets, self.bounds, self.orders, self.params,

@@ -20,7 +20,7 @@ COUNTS = {
     "bench_random": 3,
     "bench_nnfs": 3,
     "bench_start": 4,
-    "bench_training": 6,
+    "bench_training": 7,
 }
 CASES = ["spiral-sgd", "spiral-adam", "digits", "mnist-s", "mnist-m", "mnist-l", "higgs"]
 COLLECT = """

@@ -370,6 +370,11 @@ def test_rows_made_ahead_have_the_bits_of_scalars(name, rate):
         row = optimizer._ahead.row(optimizer, step)
         assert row.tobytes() == optimizer.scalars(step, 1)[0].tobytes(), step
         assert row.flags.carray and row.shape == (8,) and row.dtype == np.float64
+    for step, count in [(0, 1), (1, 1), (2, 9), (11, 9), (20, 300), (320, 9), (329, 200), (3, 2), (5, 0), (6, 1)]:
+        optimizer.step = step
+        rows = optimizer.next_scalars(count)
+        assert rows.tobytes() == optimizer.scalars(step, count).tobytes(), (step, count)
+        assert rows.flags.carray and rows.shape == (count, 8) and rows.dtype == np.float64
 
 
 class Zigzag(fnn.Schedule):
@@ -433,6 +438,7 @@ def test_settings_changed_between_steps_are_seen(name):
         change_settings(step, optimizer)
         row = optimizer._ahead.row(optimizer, optimizer.step)
         assert row.tobytes() == optimizer.scalars(optimizer.step, 1)[0].tobytes(), step
+        assert optimizer.next_scalars(2).tobytes() == optimizer.scalars(optimizer.step, 2).tobytes(), step
         rates.append(row[0])
 
     twin_steps(lambda: OURS[name](0.01), 70, between)

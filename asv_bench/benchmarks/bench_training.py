@@ -72,6 +72,41 @@ class Images:
         self.run()
 
 
+class EachEpoch:
+    """A hundred epochs with Python in between: a callback after each, or a call of `fit` for each.
+
+    The spiral network takes full batches, a step an epoch; 64-100-10 takes nine batches of 200.
+    """
+
+    params = (["spiral", "64-100-10"], ["neither", "callback", "fit"])
+    param_names = ["network", "between"]
+
+    def setup(self, network, between):
+        limit_threads(2)
+        import fastnn as fnn
+
+        random = np.random.default_rng(0)
+        (n_in, hidden, n_out), rows, batch = {
+            "spiral": ((2, 64, 3), 300, None), "64-100-10": ((64, 100, 10), 1800, 200)
+        }[network]  # fmt: skip
+        X, y = random.standard_normal((rows, n_in), np.float32), random.integers(0, n_out, rows)
+        model = fnn.Sequential(fnn.Dense(n_in, hidden), fnn.ReLU(), fnn.Dense(hidden, n_out), seed=0)
+        optimizer, callbacks = fnn.Adam(), [fnn.Callback()] if between == "callback" else []
+        calls, epochs = (100, 1) if between == "fit" else (1, 100)
+
+        def run():
+            for _ in range(calls):
+                model.fit(
+                    X, y, optimizer=optimizer, epochs=epochs, batch_size=batch, callbacks=callbacks, progress=False
+                )
+
+        self.run = run
+        self.run()
+
+    def time_100_epochs(self, network, between):
+        self.run()
+
+
 class Sure:
     """Fifty steps of 64-100-10 as it begins, or so sure of its samples that its gradients are no normal numbers."""
 
