@@ -1,50 +1,43 @@
-"""The progress bar of a run, and a word about what is waited for where that is the compiler."""
+"""The progress bar of a run."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
+from fastnn._telling import at_terminal, telling
 from fastnn.history import History
-from fastnn.kernels import _builds
 
 
 class Bar:
     """A progress bar over epochs, shown at once, never, or after two seconds at a terminal.
 
-    Where one is shown, or would be, compiling is told as well: a first fit takes half a minute for it.
+    Where one is shown, or would be, compiling is told as well, else it is not.
     """
 
     def __init__(self, epochs: int, wanted: bool | None) -> None:
         delay = 2.0 if wanted is None else 0.0
         if wanted is None:
-            wanted = sys.stderr is not None and sys.stderr.isatty()
+            wanted = at_terminal()
         self.bar: Any = None
-        self._told = False
+        way = None
         if wanted:
             # Not before a bar is wanted: it takes a tenth of the time to import fastnn.
             from tqdm.auto import tqdm
 
             self.bar = tqdm(total=epochs, delay=delay, unit="epoch", dynamic_ncols=True)
+            way = functools.partial(self.bar.write, file=sys.stderr)
+        self._telling = telling(way)
 
     def __enter__(self) -> Bar:
-        if self.bar is not None:
-            _builds.before_compiling.append(self._tell)
+        self._telling.__enter__()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
+        self._telling.__exit__(*exception)
         if self.bar is not None:
-            _builds.before_compiling.remove(self._tell)
             self.bar.close()
-
-    def _tell(self) -> None:
-        if not self._told:
-            self._told = True
-            self.bar.write(
-                "fastnn is compiling for this machine, once: later runs load what it keeps "
-                "(fastnn warmup does all of it ahead)",
-                file=sys.stderr,
-            )
 
     def show(self, steps: int, steps_per_epoch: int, history: History) -> None:
         """Move the bar to where `steps` are done."""

@@ -21,6 +21,7 @@ import fastnn
 from fastnn import _numpy_loop as plain
 from fastnn import datasets, trainer
 from fastnn._order import new_order
+from fastnn._telling import telling
 from fastnn._warmup import DTYPES, compile_in_processes
 from fastnn.activations import ReLU
 from fastnn.arrays import Array
@@ -250,14 +251,14 @@ def _prepare(example: Example, threads: int | None) -> None:
     """Compile, or load, what the demo calls, and say how long that took."""
     began, before = time.perf_counter(), len(_builds.compiled)
     throwaway, batch = example.model(), example.batch
-    # Steps of the same size, and enough of them, take the same builds.
-    throwaway.fit(
-        example.X[:batch], example.y[:batch], optimizer=example.make_optimizer(), epochs=trainer.PANEL_STEPS,
-        batch_size=batch, shuffle=False, progress=False, n_threads=threads,
-    )  # fmt: skip
-    if example.X_test is not None:
-        throwaway.evaluate(example.X_test, example.y_test, n_threads=threads)
-    new_order(example.X, batch, throwaway.operations(), example.steps_per_epoch > 1, threads)  # has its own kernel
+    with telling(print):  # steps of the same size, and enough of them, take the same builds
+        throwaway.fit(
+            example.X[:batch], example.y[:batch], optimizer=example.make_optimizer(), epochs=trainer.PANEL_STEPS,
+            batch_size=batch, shuffle=False, progress=False, n_threads=threads,
+        )  # fmt: skip
+        if example.X_test is not None:
+            throwaway.evaluate(example.X_test, example.y_test, n_threads=threads)
+        new_order(example.X, batch, throwaway.operations(), example.steps_per_epoch > 1, threads)  # has its own kernel
     took, built, root = time.perf_counter() - began, len(_builds.compiled) - before, _builds.cache_root()
     done = f"compiled {built} functions in {took:.1f} s, kept in {root} for next time"
     print(done if built else f"loaded compiled functions from {root} in {took:.2f} s")
@@ -267,8 +268,7 @@ def _time_plain(example: Example, steps: int) -> tuple[float, list[float]]:
     """Train with the NumPy loop; return its seconds a step, and its losses."""
     weights = [layer.weights for layer in example.model().layers if isinstance(layer, Dense)]
     network = plain.Network([w.astype(example.X.dtype) for w in weights], example.make_plain())
-    X, y, batch = example.X, example.y, example.batch
-    per_epoch = example.steps_per_epoch
+    X, y, batch, per_epoch = example.X, example.y, example.batch, example.steps_per_epoch
     steps = min(steps, example.epochs * per_epoch)
     random = np.random.default_rng(example.seed)
     orders = [random.permutation(len(X)) for _ in range(-(-steps // per_epoch))] if per_epoch > 1 else []

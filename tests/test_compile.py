@@ -85,22 +85,50 @@ def test_what_was_compiled_is_loaded_by_the_next(first):
     assert again == {"answer": report["answer"], "compiled": [], "told": []}
 
 
-def test_a_run_with_a_bar_tells_that_it_compiles_once(tmp_path):
-    """A first fit waits for the compiler for half a minute: whoever watches it should know."""
-    code = """
+TOLD = """
+import io, sys
+import fastnn
 from fastnn._bar import Bar
+from fastnn._telling import telling
 from fastnn.kernels import _builds, dropout
-with Bar(3, {wanted}):
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+def compile_something():
     dropout.keep_bits(3, 2**31, 1, 2, 5)
-assert len(_builds.compiled) >= 2 or not {fresh}
-assert not _builds.before_compiling
+
+shown, said = sys.stderr, []
 """
-    told = []
-    for wanted, folder, fresh in ((False, "a", True), (True, "b", True), (True, "b", False)):
-        done = child(code.format(wanted=wanted, fresh=fresh), tmp_path / folder)
-        assert done.returncode == 0, done.stderr
-        told.append(done.stderr.count("compiling"))
-    assert told == [0, 1, 0]
+AT_TERMINAL = "sys.stderr = Terminal()\n"
+END = "\nanswer = [sys.stderr.getvalue() if sys.stderr is not shown else '', said]\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "times"),
+    [
+        ("compile_something()", 0),
+        (AT_TERMINAL + "compile_something()", 1),
+        (AT_TERMINAL + "with Bar(3, False): compile_something()", 0),
+        (AT_TERMINAL + "with Bar(3, None): compile_something()", 1),
+        ("with Bar(3, None): compile_something()", 0),
+        ("sys.stderr = io.StringIO()\nwith Bar(3, True): compile_something()", 1),
+        (AT_TERMINAL + "with telling(None), Bar(3, True): compile_something()", 0),
+        (AT_TERMINAL + "with telling(said.append), Bar(3, False): compile_something()", 1),
+        (AT_TERMINAL + "with Bar(3, False): pass\ncompile_something()", 1),
+        (AT_TERMINAL + "fastnn.warmup([])\ncompile_something()", 1),
+        ("sys.stderr = None\ncompile_something()\nsys.stderr = shown", 0),
+    ],
+)
+def test_who_waits_for_the_compiler_is_told_once(code, times, tmp_path):
+    """A first fit waits for it for half a minute: whoever watches should know, and nobody else."""
+    report = use(tmp_path, TOLD + code + END)
+    assert len(report["compiled"]) >= 2
+    written, said = report["answer"]
+    assert written.count("compiling") + len(said) == times
+    again = use(tmp_path, TOLD + code + END)
+    assert again["compiled"] == [] and "compiling" not in again["answer"][0] and again["answer"][1] == []
 
 
 def test_loading_does_without_what_compiling_needs(first):

@@ -23,7 +23,17 @@ FILES = sorted(file for file in PACKAGE.rglob("*.py") if KERNELS not in file.par
 
 # The floors of the house: a module imports from the floors below its own, and nothing beside it.
 FLOORS = (
-    {"_layout", "_checks", "_array_steps", "_image_files", "_numpy_loop", "_schedule", "threads", "history"},
+    {
+        "_layout",
+        "_checks",
+        "_array_steps",
+        "_image_files",
+        "_numpy_loop",
+        "_schedule",
+        "_telling",
+        "threads",
+        "history",
+    },
     {"arrays", "_known", "_bar"},
     {"base"},
     {"_optimizer", "initializers", "regularizers"},
