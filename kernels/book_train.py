@@ -118,7 +118,7 @@ def book_worker(
 
         for o in range(last_op, first_dense - 1, -1):
             if o > first_dense:
-                backward(plan, factors, o, params, work, m, 0, work, s_at, worker, n_workers)
+                backward(plan, factors, o, params, work, 0, m, 0, work, s_at, worker, n_workers)
                 met += 1
                 barrier(sync, n_workers, met)
             if plan[o, KIND] == DENSE:

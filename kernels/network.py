@@ -181,8 +181,11 @@ def operate(plan, factors, o, x, x_at, x_ld, params, work, base, m, training, st
 
 
 @outlined
-def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, worker, n_workers):
-    """Write the gradient of the output of operation `o - 1` from that of `o`, a worker's part."""
+def backward(plan, factors, o, params, work, row, m, step_number, scratch, s_at, worker, n_workers):
+    """Write the gradient of the output of operation `o - 1` from that of `o`, a worker's part.
+
+    Of `m` rows from `row` on, which is 0 but for dense operations.
+    """
     kind, n = plan[o, KIND], plan[o, N_OUT]
     d, ld = plan[o, GRAD], plan[o, LD]
     dx, dx_ld, k = plan[o - 1, GRAD], plan[o - 1, LD], plan[o - 1, N_OUT]
@@ -190,8 +193,9 @@ def backward(plan, factors, o, params, work, m, step_number, scratch, s_at, work
     before = plan[o - 1, ACTIVATE] if plan[o - 1, KIND] == DENSE else LINEAR
     if kind == DENSE:
         inputs_part(
-            work, d, ld, params, plan[o, WEIGHTS], plan[o, PANELS], work, dx, dx_ld, m, k, n, plan[o - 1, PANELS],
-            plan[o - 1, APART], before, work, plan[o - 1, OUT], scratch, s_at, worker, n_workers,
+            work, d + row * ld, ld, params, plan[o, WEIGHTS], plan[o, PANELS], work, dx + row * dx_ld, dx_ld, m, k, n,
+            plan[o - 1, PANELS], plan[o - 1, APART], before, work, plan[o - 1, OUT] + row * dx_ld, scratch, s_at,
+            worker, n_workers,
         )  # fmt: skip
         return
     first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)

@@ -10,6 +10,8 @@ from ._simd import atomic_add, atomic_read, spin_pause, ticks, yield_core
 ARRIVED, PRESENT, ABANDONED, GIVING_UP, QUEUES = 0, 8, 16, 24, 32
 ROUNDS, MOST_WORKERS = 8, 8
 """Pieces of work whose counters are kept apart, and the most workers that one can be shared out among."""
+MOST_ROUNDS = ROUNDS // 2 - 1
+"""Rounds that may follow each other without a barrier, see `open_round`."""
 WAITS = QUEUES + ROUNDS * MOST_WORKERS
 SIZE = WAITS + MOST_WORKERS
 """Length of the int64 array that workers share, zero at the start.

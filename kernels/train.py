@@ -6,6 +6,7 @@ from numba import prange
 from ._compile import kernel, outlined
 from ._simd import TILE_ROWS, as_before, flush_tiny, ticks
 from .activations import derive_part
+from .carried import carries_rows
 from .gemm import LINEAR
 from .jobs import (
     BAD_STEP,
@@ -55,7 +56,7 @@ from .network import (
 )
 from .order import epoch_order
 from .split import share
-from .sync import barrier, gather, open_round, steps_uneven, take, tell_wait
+from .sync import MOST_ROUNDS, barrier, gather, open_round, steps_uneven, take, tell_wait
 from .zeros import note_rows
 
 
@@ -124,25 +125,31 @@ def chunk_worker(
         side = number % 2
         x_at = job[INPUT] + side * job[BATCH] * job[INPUT_LD]
 
+        carried = carries_rows(plan, m, n_workers, params)
+        first, last, own = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16), carried
         for o in range(ops):
             at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
-            each = parts_each(plan, o, m, job[PART_WORK], n_workers, uneven)
+            each = 1 if carried else parts_each(plan, o, m, job[PART_WORK], n_workers, uneven)
+            alone = carried and plan[o, KIND] == DENSE
+            row, rows = (first, last - first) if alone else (0, m)
             shared = open_round(sync, shared, worker, each)
             part = take(sync, shared, worker, n_workers, each, -1)
             while part >= 0:
+                mine, of = (0, 1) if alone else (part, each * n_workers)
                 if o > 0 or shuffle:
                     operate(
-                        plan, factors, o, work, at, ld, params, work, 0, m, True, number,
-                        work, s_at, part, each * n_workers,
+                        plan, factors, o, work, at + row * ld, ld, params, work, row * plan[o, LD], rows, True, number,
+                        work, s_at, mine, of,
                     )  # fmt: skip
                 else:
                     operate(
-                        plan, factors, o, X, start * features, features, params, work, 0, m, True, number,
-                        work, s_at, part, each * n_workers,
+                        plan, factors, o, X, (start + row) * features, features, params, work, row * plan[o, LD], rows,
+                        True, number, work, s_at, mine, of,
                     )  # fmt: skip
                 part = take(sync, shared, worker, n_workers, each, part)
-            first, last, own = loss_rows(plan, m, each, work, worker, n_workers)
-            if o < last_op or not own:
+            if not carried:
+                first, last, own = loss_rows(plan, m, each, work, worker, n_workers)
+            if not carried and (o < last_op or not own):
                 met += 1
                 waited += barrier(sync, n_workers, met)
 
@@ -163,6 +170,11 @@ def chunk_worker(
                 work, d_at + at, z_ld, work, z_at + at, z_ld, work, d_at + at, z_ld, last - first, n_out,
                 plan[last_op, ACTIVATE],
             )  # fmt: skip
+        if carried:
+            for o in range(last_op, first_dense, -1):
+                alone = plan[o, KIND] == DENSE
+                row, rows, mine, of = (first, last - first, 0, 1) if alone else (0, m, worker, n_workers)
+                backward(plan, factors, o, params, work, row, rows, number, work, s_at, mine, of)
         if worker == 0:
             tally[PENALTY_NOW] = penalty(plan, factors, params)
         met += 1
@@ -175,20 +187,27 @@ def chunk_worker(
                 tally[BAD_STEP] = number
             break
 
+        rounds = 0
         for o in range(last_op, first_dense - 1, -1):
             at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
             each = parts_each(plan, o, m, job[PART_WORK], n_workers, uneven)
-            if o > first_dense:
+            if o > first_dense and not carried:
                 shared = open_round(sync, shared, worker, each)
                 part = take(sync, shared, worker, n_workers, each, -1)
                 while part >= 0:
-                    backward(plan, factors, o, params, work, m, number, work, s_at, part, each * n_workers)
+                    backward(plan, factors, o, params, work, 0, m, number, work, s_at, part, each * n_workers)
                     part = take(sync, shared, worker, n_workers, each, part)
                 before = parts_each(plan, o - 1, m, job[PART_WORK], n_workers, uneven)
                 if o - 1 > first_dense or not keeps_columns(plan, o, m, n_workers, each, before, params):
                     met += 1
                     waited += barrier(sync, n_workers, met)
             if plan[o, KIND] == DENSE:
+                if carried and each > 1:
+                    if rounds == MOST_ROUNDS:
+                        met += 1
+                        waited += barrier(sync, n_workers, met)
+                        rounds = 0
+                    rounds += 1
                 shared = open_round(sync, shared, worker, each)
                 part = take(sync, shared, worker, n_workers, each, -1)
                 while part >= 0:
