@@ -126,7 +126,7 @@ def chunk_worker(
         x_at = job[INPUT] + side * job[BATCH] * job[INPUT_LD]
 
         carried = carries_rows(plan, m, n_workers, params)
-        first, last, own = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16), carried
+        first, last = share(m, worker, n_workers, 16), share(m, worker + 1, n_workers, 16)
         for o in range(ops):
             at, ld = (plan[o - 1, OUT], plan[o - 1, LD]) if o > 0 else (x_at, job[INPUT_LD])
             each = 1 if carried else parts_each(plan, o, m, job[PART_WORK], n_workers, uneven)
@@ -149,9 +149,9 @@ def chunk_worker(
                 part = take(sync, shared, worker, n_workers, each, part)
             if not carried:
                 first, last, own = loss_rows(plan, m, each, work, worker, n_workers)
-            if not carried and (o < last_op or not own):
-                met += 1
-                waited += barrier(sync, n_workers, met)
+                if o < last_op or not own:
+                    met += 1
+                    waited += barrier(sync, n_workers, met)
 
         if shuffle:
             loss_part(
