@@ -9,7 +9,8 @@ import fastnn as fnn
 from fastnn import engine
 from fastnn.kernels import carried, sync
 
-WIDTHS = [(28, 300, 300, 2), (5, 64, 33, 3), (40, 100, 50, 20, 10), (12, 7)]
+# Widths that are cut by rows with vectors of any length.
+WIDTHS = [(28, 300, 300, 2), (5, 33, 40, 3), (20, 100, 40, 33, 10), (12, 7)]
 
 
 def network(widths, between=(fnn.ReLU,)):
@@ -64,7 +65,7 @@ def test_bits_do_not_hang_on_the_threads(widths, between, shuffle, dtype, monkey
 def test_gradients_of_many_layers_are_shared_out_between_two_meetings(monkeypatch):
     monkeypatch.setattr(fnn.threads, "STEP_WORK", 1.0)
     monkeypatch.setattr(fnn.trainer, "_PART_WORK", 1)
-    random, widths = np.random.default_rng(0), (12, 40, 50, 60, 50, 40, 30, 40, 50, 5)
+    random, widths = np.random.default_rng(0), (12, 40, 33, 40, 33, 40, 33, 40, 33, 5)
     X, y = random.standard_normal((1100, 12)).astype(np.float32), random.integers(0, 5, 1100)
     assert carries(widths, 1100, 2) and len(widths) - 1 > 2 * sync.MOST_ROUNDS
     ends = set()
