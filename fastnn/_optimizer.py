@@ -164,7 +164,29 @@ class Optimizer(Configurable, abc.ABC):
 
     @final
     def next_scalars(self, count: int) -> Rates:
-        """Return ``scalars(step, count)``, for reading: made ahead as a rule, and handed out again."""
+        """Return ``scalars(step, count)``, for reading: made ahead as a rule, and handed out again.
+
+        Parameters
+        ----------
+        count : int
+            How many steps, at least 0.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (count, 8), float64; later calls return the same memory.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `scalars`.
+
+        Examples
+        --------
+        >>> from fastnn.optimizers import SGD
+        >>> SGD(0.5).next_scalars(2)[:, 0]
+        array([0.5, 0.5])
+        """
         return self._ahead.rows(self, self.step, count)
 
     def keeps(self, owner: object, name: str) -> bool:

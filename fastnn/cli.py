@@ -251,8 +251,8 @@ def _prepare(example: Example, threads: int | None) -> None:
     """Compile, or load, what the demo calls, and say how long that took."""
     began, before = time.perf_counter(), len(_builds.compiled)
     throwaway, batch = example.model(), example.batch
-    with telling(print):  # steps of the same size, and enough of them, take the same builds
-        throwaway.fit(
+    with telling(print):
+        throwaway.fit(  # steps of the same size, and enough of them, take the same builds
             example.X[:batch], example.y[:batch], optimizer=example.make_optimizer(), epochs=trainer.PANEL_STEPS,
             batch_size=batch, shuffle=False, progress=False, n_threads=threads,
         )  # fmt: skip

@@ -7,6 +7,7 @@ from .network import APART, DENSE, KIND, N_IN, N_OUT, PANELS, ROW_WORDS
 from .split import panel_parts, parts
 
 _LEAST_ROWS = 128
+"""Fewest rows for each worker: shares are whole blocks of 16 rows, and are to be about equal."""
 
 
 @kernel
@@ -33,7 +34,6 @@ def carries_rows(plan, m, n_workers, params):
     28-300-300-300-2 with 512 rows 1.06 and with 1024 rows 1.02 to 1.04; from some 1000 rows a worker on level; where
     columns are shared out, each worker would read all weights: 784-512-512-10 with 128 rows 0.91).
     """
-    # Shares of rows, which are blocks of 16, are to be about equal.
     if n_workers == 1 or m < _LEAST_ROWS * n_workers:
         return False
     tiles, step = (m + TILE_ROWS - 1) // TILE_ROWS, lanes(params)

@@ -20,15 +20,14 @@ def network(widths, between=(fnn.ReLU,)):
     return fnn.Sequential(*layers[: len(layers) - len(between)], seed=0)
 
 
-def carries(widths, rows, workers, between=(fnn.ReLU,), dtype=np.float32):
-    model = network(widths, between)
-    plan = engine.Plan(model.operations(), rows, np.dtype(dtype))
-    return carried.carries_rows(plan.table, rows, workers, np.zeros(1, dtype))
+def carries(widths, rows, workers):
+    plan = engine.Plan(network(widths).operations(), rows, np.dtype(np.float32))
+    return carried.carries_rows(plan.table, rows, workers, np.zeros(1, np.float32))
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_large_batches_are_carried(widths):
-    assert carries(widths, 4096, 2) and carries(widths, 4096, 4)
+    assert carries(widths, 1100, 2) and carries(widths, 4096, 2) and carries(widths, 4096, 4)
     assert not carries(widths, 4096, 1)
     assert not carries(widths, 64, 2)
 
