@@ -345,7 +345,8 @@ class Optimizer(Configurable, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # Weak references can be neither pickled nor copied: layers and their state travel as pairs.
-        pairs = [(owner, {name: held.arrays for name, held in known.items()}) for owner, known in self._state.items()]
+        known = self._state.items() if self._state else ()
+        pairs = [(owner, {name: held.arrays for name, held in slots.items()}) for owner, slots in known]
         return {**self.__dict__, "_state": pairs, "_ahead": None, "_token": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -95,6 +95,8 @@ class Plan:
         Elements of the flat parameters.
     input, labels, targets : int
         Places of the gathered batch in the workspace.
+    parameters : list of tuple
+        Operation's number, name, place in the flat parameters and shape of each array that learns.
     scratch, block, part : int
         Where workers' scratch begins, where in it gradients' blocks lie, and the length of each one's.
     places : numpy.ndarray
@@ -111,6 +113,7 @@ class Plan:
         self.factors.fill(0.0)
         params, depth = 0, rows
         places: list[tuple[int, int, int]] = []
+        self.parameters: list[tuple[int, str, slice, tuple[int, ...]]] = []
         for i, o in enumerate(operations):
             row, ld = self.table[i], _row(o.n_out, itemsize)
             row[network.KIND], row[network.N_IN], row[network.N_OUT] = o.kind, o.n_in, o.n_out
@@ -120,11 +123,13 @@ class Plan:
             depth = max(depth, o.n_in, o.n_out)
             if isinstance(o.layer, Dense):
                 row[network.WEIGHTS] = params
+                self.parameters.append((i, "weights", slice(params, params + o.n_in * o.n_out), (o.n_in, o.n_out)))
                 laid = in_panels and o.n_out >= panels.LEAST_COLUMNS
                 row[network.PANELS] = int(laid)
                 places.append((params, o.n_in, o.n_out) if laid else (params, 1, o.n_in * o.n_out))
                 params += -(-o.n_in * o.n_out // LINE) * LINE
                 row[network.BIASES] = params
+                self.parameters.append((i, "biases", slice(params, params + o.n_out), (o.n_out,)))
                 places.append((params, 1, o.n_out))
                 params += -(-o.n_out // LINE) * LINE
         self._note(operations, seed)
@@ -198,8 +203,9 @@ class Parameters:
     """
 
     def __init__(
-        self, operations: Sequence[Operation], dtype: np.dtype[Any], flat: Array | None = None, plan: Plan | None = None
-    ) -> None:
+        self, operations: Sequence[Operation], dtype: np.dtype[Any], plan: Plan | None = None,
+        flat: Array | None = None, views: Sequence[Array] | None = None,
+    ) -> None:  # fmt: skip
         # Where parameters lie does not depend on the rows of a batch.
         plan = Plan(operations, 1, dtype) if plan is None else plan
         self.dtype = dtype
@@ -207,14 +213,11 @@ class Parameters:
         self.state: list[Array] = [np.empty(0, dtype)] * 3
         self._state_of: Callable[[], Any] = lambda: None
         self._mark: object = None
-        self.places: list[tuple[Dense, str, slice, tuple[int, ...]]] = []
-        for o, row in zip(operations, plan.table, strict=True):
-            if isinstance(o.layer, Dense):
-                w, b, n = int(row[network.WEIGHTS]), int(row[network.BIASES]), o.n_in * o.n_out
-                self.places.append((o.layer, "weights", slice(w, w + n), (o.n_in, o.n_out)))
-                self.places.append((o.layer, "biases", slice(b, b + o.n_out), (o.n_out,)))
-        self.views = [self.flat[where].reshape(shape) for _, _, where, shape in self.places]
-        self._owners = [(place[0], place[1], view) for place, view in zip(self.places, self.views, strict=True)]
+        self._places = plan.parameters
+        self.views = [self.flat[where].reshape(shape) for *_, where, shape in self._places] if views is None else views
+        self._owners: list[tuple[Any, str, Array]] = [
+            (operations[i].layer, name, view) for (i, name, _, _), view in zip(self._places, self.views, strict=True)
+        ]
 
     def read(self) -> None:
         """Copy in what the layers hold and is not ours already."""
@@ -231,8 +234,13 @@ class Parameters:
         for layer, name, view in self._owners:
             setattr(layer, name, view)
 
-    def bind_state(self, optimizer: Any, state: Sequence[Array] | None = None) -> None:
-        """Copy in the optimiser's state and make its arrays views of ours, or of `state`, zero as it comes."""
+    def bind_state(
+        self, optimizer: Any, state: Sequence[Array] | None = None, parts: Sequence[tuple[Array, ...]] | None = None
+    ) -> None:
+        """Copy in the optimiser's state and make its arrays views of ours, or of `state`, zero as it comes.
+
+        `parts` are these views, a tuple for each parameter, if somebody has made them.
+        """
         count, zero = optimizer.n_slots, True
         ours = self._state_of() is optimizer and all(len(s) > 0 for s in self.state[:count])
         if state is not None:
@@ -245,17 +253,27 @@ class Parameters:
         else:
             zero = False
         self._state_of = weakref.ref(optimizer)
-        for (layer, name, where, shape), view in zip(self.places, self.views, strict=True):
-            parts = tuple(s[where].reshape(shape) for s in self.state[:count])
+        if parts is None:
+            used = self.state[:count]
+            parts = [tuple(s[where].reshape(shape) for s in used) for *_, where, shape in self._places]
+        for (layer, name, view), targets in zip(self._owners, parts, strict=True):
             if optimizer.keeps(layer, name):
-                for target, value in zip(parts, optimizer.slots(layer, name, view), strict=True):
+                for target, value in zip(targets, optimizer.slots(layer, name, view), strict=True):
                     if target.ctypes.data != value.ctypes.data:
                         target[...] = value
             elif not zero:
-                for target in parts:
+                for target in targets:
                     target[...] = 0.0
-            optimizer.bind(layer, name, parts)
+            optimizer.bind(layer, name, targets)
         self._mark = optimizer.state_mark
+
+
+def stacked_views(flat: Array, plan: Plan) -> list[Array]:
+    """Return a stack of views for each parameter of networks of one shape, whose flat parameters are `flat`'s rows.
+
+    To iterate over a stack takes a fifth of the time that cutting out each network's view does.
+    """
+    return [flat[:, where].reshape(len(flat), *shape) for *_, where, shape in plan.parameters]
 
 
 class Predictor:
@@ -339,4 +357,4 @@ class Predictor:
         return row_loss, hits
 
 
-__all__ = ["LINE", "Operation", "Parameters", "Plan", "Predictor", "aligned", "lower", "work_of"]
+__all__ = ["LINE", "Operation", "Parameters", "Plan", "Predictor", "aligned", "lower", "stacked_views", "work_of"]
