@@ -1,5 +1,7 @@
 """Networks trained side by side have the bits of networks trained alone."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,23 @@ def test_seeds_and_going_on():
     one.fit(X, y, seed=4, optimizer=optimizer, epochs=1, initial_epoch=2)
     models[1].fit(X, y, seed=4, optimizer=optimizers[1], epochs=1, initial_epoch=2)
     assert one.predict(X).tobytes() == models[1].predict(X).tobytes()
+
+
+@pytest.mark.parametrize("kind", [fnn.SGD, fnn.RMSprop, fnn.Adam, functools.partial(fnn.Adam, amsgrad=True)])
+def test_optimisers_hold_the_state_of_their_own_network(kind):
+    X, y = fnn.datasets.spiral_data(30, 3, seed=0)
+    make = _make((2, 8, 3), fnn.ReLU)
+    models, optimizers = [make(i) for i in range(3)], [kind(0.01) for _ in range(3)]
+    fnn.fit_many(models, X, y, optimizer=optimizers, epochs=2)
+    for i, (model, ours) in enumerate(zip(models, optimizers, strict=True)):
+        one, optimizer = make(i), kind(0.01)
+        one.fit(X, y, optimizer=optimizer, epochs=2)
+        for layer, alone in zip(model.layers[::2], one.layers[::2], strict=True):
+            for name, array in layer.parameters().items():
+                assert ours.keeps(layer, name)
+                state, expected = ours.slots(layer, name, array), optimizer.slots(alone, name, array)
+                assert len(state) == ours.n_slots
+                assert [s.tobytes() for s in state] == [s.tobytes() for s in expected]
 
 
 def test_divergence_ends_one_network_only():
