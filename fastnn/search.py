@@ -29,7 +29,7 @@ class SearchResult(NamedTuple):
     loss, accuracy : float
         Of the parameters that the model now has.
     improvements : list of (int, float, float)
-        Iteration, loss and accuracy each time the loss went down.
+        Iteration, loss and accuracy each time the loss went down. It is empty if it never did.
     """
 
     loss: float
@@ -50,6 +50,8 @@ def random_search(
 ) -> SearchResult:
     """Try parameters drawn at random and leave the best ones in the model.
 
+    Where none are better than what is there (in mode "replace": where none have a finite loss) the model keeps its own.
+
     Parameters
     ----------
     model : Sequential
@@ -64,7 +66,7 @@ def random_search(
         "replace" draws all parameters anew each time; "adjust" adds what is drawn to the best ones so far, and takes
         it back where the loss does not go down.
     loss : Loss, optional
-        `SoftmaxCrossEntropy` without one.
+        `SoftmaxCrossEntropy` without one. It becomes ``model.loss``, as in `Sequential.fit`.
     seed : int, optional
         Without one the model's, or fresh entropy.
 
@@ -115,11 +117,16 @@ def random_search(
     state, labels_t = np.empty(2), labels.astype(dtype)
     state[:] = np.inf, 0.0
     improvements: list[tuple[int, float, float]] = []
-    if code == search.ADJUST:
-        # The parameters that are there are to be beaten.
+
+    def of_model() -> tuple[float, float]:
         values, hits = model.losses_of(operations, X, labels, targets, loss)
-        state[0] = losses.sum_rows(values, rows) / rows + sum(layer.penalty() for layer in model.layers)
-        accuracy = losses.sum_rows(hits, rows) / rows
+        value = losses.sum_rows(values, rows) / rows + sum(layer.penalty() for layer in model.layers)
+        return float(value), float(losses.sum_rows(hits, rows) / rows)
+
+    if code == search.ADJUST:
+        # The parameters that are there are to be beaten: by any, if their loss is NaN.
+        state[0] = np.fmin(of_model()[0], np.inf)
+    model.loss = loss
     best = parameters.flat
     trial = aligned(best.size + 64, dtype, True)
     work, row_loss, hits = aligned(size, dtype, True), np.empty(rows, dtype), np.empty(rows, dtype)
@@ -139,6 +146,5 @@ def random_search(
         improvements += [(int(i), float(v), float(a)) for i, v, a in found[: int(state[1])]]
         done += count
         chunk = max(1, min(100 * chunk, int(count * CHUNK_SECONDS / max(took, 1e-6))))
-    if improvements:
-        accuracy = improvements[-1][2]
-    return SearchResult(float(state[0]), float(accuracy), improvements)
+    value, accuracy = improvements[-1][1:] if improvements else of_model()
+    return SearchResult(value, accuracy, improvements)

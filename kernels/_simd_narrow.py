@@ -37,8 +37,8 @@ def narrow_forward(typingctx, n_in, n_out, m, hidden, x, x_row, w1, b1, w2, b2, 
     """Run a network of two dense layers with ReLU between, lanes along the samples.
 
     `z[c, s] = b2[c] + sum_h relu(b1[h] + sum_k x[k, s] w1[k, h]) w2[h, c]` for `s < m`, sums in increasing index.
-    All arrays are pointers; `x` and `z` hold a feature's samples together, rows `x_row` and `z_row` apart, and may be
-    read and written up to the next multiple of four registers of samples.
+    All arrays are pointers; `x` and `z` hold a feature's samples together, rows `x_row` and `z_row` apart, and are read
+    and written up to four registers of samples behind the last one (of three at a time, 64 samples end in 96).
     """
     vec = _like(z)
 

@@ -99,7 +99,7 @@ def run_narrow(
         x_at = 0 if shuffle else start
         if shuffle:
             if job[ORDER_EPOCH] != number // steps:
-                permutation(order, job[SEED], number // steps)
+                permutation(order[:rows], job[SEED], number // steps)
                 job[ORDER_EPOCH] = number // steps
             for r in range(m):
                 row = order[start + r]

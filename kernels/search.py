@@ -111,7 +111,8 @@ def random_search(
     before = flush_tiny()
     ops, features = plan.shape[0], plan[0, N_IN]
     n_out, rows = plan[ops - 1, N_OUT], losses.size
-    x_row = (rows + 63) // 64 * 64
+    # What the last samples' registers write beyond them belongs to nobody.
+    x_row = (rows + 63) // 64 * 64 + 64
     z = features * x_row
     if narrow:
         for r in range(rows):

@@ -1,5 +1,7 @@
 """Random search finds what the same draws give in NumPy, and leaves the best parameters in the model."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -80,3 +82,45 @@ def test_bad_arguments_change_nothing(change, name):
     with pytest.raises((TypeError, ValueError), match=name):
         fnn.random_search(model, X, y, **change)
     assert model.predict(X).tobytes() == before
+
+
+@pytest.mark.parametrize("mode", ["replace", "adjust"])
+def test_where_no_trial_is_finite_the_model_keeps_its_own(mode):
+    X, y = fnn.datasets.spiral_data(50, 3, seed=0, dtype="float32")
+    model = _model((2, 16, 3))
+    before = [a.astype(np.float32).tobytes() for a in model.parameters().values()]
+    found = fnn.random_search(model, X, y, mode=mode, scale=1e38, iterations=3)
+    assert [a.tobytes() for a in model.parameters().values()] == before
+    assert found.improvements == []
+    assert {"loss": found.loss, "accuracy": found.accuracy} == pytest.approx(model.evaluate(X, y), rel=1e-6)
+
+
+def test_any_finite_loss_beats_nan():
+    X, y = np.ones((4, 2), np.float32), [0, 1, 2, 0]
+    model = fnn.Sequential(fnn.Dense(2, 3), seed=0)
+    model.layers[0].weights = np.full((2, 3), 2e38, np.float32)  # two of them are more than float32 holds
+    assert np.isnan(model.evaluate(X, y)["loss"])
+    found = fnn.random_search(model, X, y, iterations=50, scale=1e38, seed=0)
+    assert np.isfinite(found.loss) and found.loss == found.improvements[-1][1]
+    assert model.evaluate(X, y)["loss"] == pytest.approx(found.loss, rel=1e-6)
+
+
+def test_evaluate_uses_the_loss_of_the_search():
+    X, y = fnn.datasets.sine_data(50)
+    model = fnn.Sequential(fnn.Dense(1, 8), fnn.Tanh(), fnn.Dense(8, 1), seed=0)
+    loss = fnn.MeanSquaredError()
+    found = fnn.random_search(model, X, y, loss=loss, iterations=20, seed=0)
+    assert model.loss is loss
+    assert model.evaluate(X, y)["loss"] == pytest.approx(found.loss, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [49, 64, 65, 127, 192, 320])
+def test_what_is_kept_is_as_good_as_was_said(rows, dtype):
+    # Samples are taken some registers at a time, whose number depends on both widths.
+    rng = np.random.default_rng(rows)
+    for n_in, n_out in itertools.product((1, 2, 3, 4), (2, 3, 4)):
+        X, y = rng.normal(size=(rows, n_in)).astype(dtype), rng.integers(0, n_out, rows)
+        model = _model((n_in, 8, n_out))
+        found = fnn.random_search(model, X, y, iterations=20, scale=0.5, seed=3)
+        assert {"loss": found.loss, "accuracy": found.accuracy} == pytest.approx(model.evaluate(X, y), rel=1e-6)
