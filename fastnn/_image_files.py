@@ -28,7 +28,13 @@ def data_place(path: str | os.PathLike[str] | None) -> Path:
             "load_fashion_mnist needs the data on disk: pass path= (an .npz file, or a folder with it or the "
             "four idx files), or set the environment variable FASTNN_DATA_DIR to that folder"
         )
-    place = Path(path).expanduser()
+    try:
+        place = Path(path).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(
+            f"path {os.fspath(path)!r} is in a home folder that is not known: pass the whole path of an .npz file or "
+            "a folder, or set FASTNN_DATA_DIR to it"
+        ) from None
     if not place.exists():
         raise FileNotFoundError(f"path {str(place)!r} does not exist: pass an .npz file or a folder")
     inside = place / "fashion_mnist.npz"

@@ -136,13 +136,20 @@ def _alone(X: Array, y: Array) -> None:
     Adam().update(large)
 
 
-def compile_in_processes(dtypes: Sequence[str] = DTYPES, parallel: bool = True) -> list[list[str]]:
+def _warm(dtype: str, parallel: bool) -> tuple[list[str], str | None]:
+    return warmup([dtype], parallel), _builds.store.fault
+
+
+def compile_in_processes(dtypes: Sequence[str] = DTYPES, parallel: bool = True) -> tuple[list[list[str]], str | None]:
     """Do the work of `warmup` in a process for each dtype, so that two cores compile at once.
 
     Returns
     -------
     list of list of str
-        For each dtype the builds that were compiled anew; they are now in the cache.
+        For each dtype the builds that were compiled anew.
+    str or None
+        Why some of them are not in the cache now; None if all are.
     """
     with ProcessPoolExecutor(min(len(dtypes), os.cpu_count() or 1), get_context("spawn")) as pool:
-        return list(pool.map(warmup, [[dtype] for dtype in dtypes], [parallel] * len(dtypes)))
+        done = list(pool.map(_warm, dtypes, [parallel] * len(dtypes)))
+    return [names for names, _ in done], next((fault for _, fault in done if fault), None)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import collections
+import io
 import os
-import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
@@ -20,6 +19,8 @@ from tqdm.auto import tqdm
 import fastnn
 from fastnn import _numpy_loop as plain
 from fastnn import datasets, trainer
+from fastnn._checks import LARGEST_SEED
+from fastnn._machine import describe
 from fastnn._order import new_order
 from fastnn._telling import telling
 from fastnn._warmup import DTYPES, compile_in_processes
@@ -27,13 +28,13 @@ from fastnn.activations import ReLU
 from fastnn.arrays import Array
 from fastnn.callbacks import Callback
 from fastnn.initializers import Normal
-from fastnn.kernels import _builds, _simd
+from fastnn.kernels import _builds
+from fastnn.kernels._cache import CacheWarning
 from fastnn.layers import Dense
 from fastnn.losses import SoftmaxCrossEntropy
 from fastnn.model import Sequential
 from fastnn.optimizers import SGD, Adam, Optimizer
 from fastnn.schedules import InverseTimeDecay
-from fastnn.threads import get_num_threads
 
 __all__ = ["main"]
 
@@ -41,6 +42,7 @@ __all__ = ["main"]
 # an accuracy of 0.9, from some near 0.6, in NumPy as here. This start is one of the former.
 SEED = 2
 SPIRAL_EPOCHS = 10_001
+_READER_GONE = 128 + 13  # as a shell says of tools that SIGPIPE ends; Python on Windows does not know it
 
 
 class Missing(Exception):
@@ -58,16 +60,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the process should exit with: 0 if all went well, 1 if something was missing, 130 after Ctrl-C.
+        What the process should exit with: 0 if all went well, 1 if something was missing, 130 after Ctrl-C, 141 if
+        whoever read the output has gone.
 
     Raises
     ------
     SystemExit
         From argparse: with 2 for arguments it cannot make sense of, with 0 after ``--help`` or ``--version``.
     """
-    options = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # an ASCII stream gets "?" for "µ", and not an error at the end
     try:
-        options.run(options)
+        try:
+            options = _parser().parse_args(argv)
+            options.run(options)
+        finally:
+            print(end="", flush=True)  # what the stream still holds can fail, too
+    except BrokenPipeError:
+        # The interpreter flushes once more as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_GONE
     except Missing as error:
         print(f"fastnn: {error}", file=sys.stderr)
         return 1
@@ -98,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     demo.add_argument("--dtype", choices=DTYPES, help="default: float64 for spiral, float32 for digits")
     demo.add_argument(
-        "--seed", type=_natural, default=SEED, metavar="N",
+        "--seed", type=_seed, default=SEED, metavar="N",
         help="of the first weights (default: %(default)s); the spiral ends above 0.9 from about two in five",
     )  # fmt: skip
     demo.add_argument("--threads", type=_positive, metavar="N", help="most threads to use")
@@ -138,6 +150,13 @@ def _natural(text: str, least: int = 0) -> int:
 
 def _positive(text: str) -> int:
     return _natural(text, 1)
+
+
+def _seed(text: str) -> int:
+    value = _natural(text)
+    if value > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"must be at most 2**63 - 1, got {value}")
+    return value
 
 
 # --- demo ---
@@ -259,9 +278,12 @@ def _prepare(example: Example, threads: int | None) -> None:
         if example.X_test is not None:
             throwaway.evaluate(example.X_test, example.y_test, n_threads=threads)
         new_order(example.X, batch, throwaway.operations(), example.steps_per_epoch > 1, threads)  # has its own kernel
-    took, built, root = time.perf_counter() - began, len(_builds.compiled) - before, _builds.cache_root()
-    done = f"compiled {built} functions in {took:.1f} s, kept in {root} for next time"
-    print(done if built else f"loaded compiled functions from {root} in {took:.2f} s")
+    took, built, fault = time.perf_counter() - began, len(_builds.compiled) - before, _builds.store.fault
+    if built or fault:
+        kept = f"which could not be kept: {fault}" if fault else f"kept in {_builds.cache_root()} for next time"
+        print(f"compiled {built} functions in {took:.1f} s, {kept}")
+    else:
+        print(f"loaded compiled functions from {_builds.cache_root()} in {took:.2f} s")
 
 
 def _time_plain(example: Example, steps: int) -> tuple[float, list[float]]:
@@ -327,62 +349,8 @@ def _train(example: Example, threads: int | None) -> tuple[Sequential, float, li
 
 
 def _info(options: argparse.Namespace) -> None:
-    width = _simd.VECTOR_BYTES
-    folder = _builds.cache_root()
-    current, others = _cache_contents(folder)
-    rows = [
-        ("processor", f"{_processor()}, {os.cpu_count()} cores"),
-        ("vector width", f"{width} bytes: {width // 4} float32 or {width // 8} float64 at once"),
-        ("threading layer", _threading_layer()),
-        ("threads", f"{get_num_threads()} of {numba.config.NUMBA_NUM_THREADS}"),
-        ("cache folder", str(folder)),
-        ("cache", f"{current[0]} files, {current[1] / 1e6:.1f} MB"),
-    ]
-    if others[0]:
-        rows.append(("", f"and {others[0]} files, {others[1] / 1e6:.1f} MB, of other versions: they may be deleted"))
-    rows += [
-        ("fastnn", f"{fastnn.__version__}, {Path(fastnn.__file__).parent}"),
-        ("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"),
-        ("numpy", np.__version__),
-        ("numba", numba.__version__),
-        ("llvmlite", version("llvmlite")),
-    ]
-    for name, value in rows:
+    for name, value in describe():
         print(f"{name:16} {value}")
-
-
-def _processor() -> str:
-    """Return the processor's name as the system gives it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
-
-
-def _threading_layer() -> str:
-    try:
-        numba.set_num_threads(numba.get_num_threads())  # starts the threads, which chooses the layer
-        return str(numba.threading_layer())
-    except ValueError as error:
-        return f"none: {error}"
-
-
-def _cache_contents(folder: Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return (files, bytes) that this version uses, and the same of all other versions."""
-    mine = folder / _builds.digest()[:32]
-    counts = {True: [0, 0], False: [0, 0]}
-    for path in folder.glob("*/*.bin"):
-        try:
-            size = path.stat().st_size
-        except OSError:
-            continue  # another process has just removed it
-        counts[path.parent == mine][0] += 1
-        counts[path.parent == mine][1] += size
-    return (counts[True][0], counts[True][1]), (counts[False][0], counts[False][1])
 
 
 # --- warmup ---
@@ -390,11 +358,17 @@ def _cache_contents(folder: Path) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _warmup(options: argparse.Namespace) -> None:
     dtypes = DTYPES if options.dtype is None else (options.dtype,)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CacheWarning)  # it would say the same
+        if _builds.store.folder() is None:
+            raise Missing(f"nothing could be kept: {_builds.store.fault}; set FASTNN_CACHE_DIR to a folder of yours")
     print(f"compiling for {' and '.join(dtypes)} …", flush=True)
     began = time.perf_counter()
-    built = compile_in_processes(dtypes, parallel=not options.serial)
+    built, fault = compile_in_processes(dtypes, parallel=not options.serial)
     for dtype, names in zip(dtypes, built, strict=True):
         subjects = collections.Counter(name.partition(".")[0] for name in names)
         parts = ", ".join(f"{subject} {count}" for subject, count in sorted(subjects.items()))
         print(f"{dtype}: {len(names)} functions compiled, {parts or 'as the cache had them all'}")
+    if fault is not None:
+        raise Missing(f"not all could be kept: {fault}; set FASTNN_CACHE_DIR to a folder of yours that has room")
     print(f"done in {time.perf_counter() - began:.1f} s; kept in {_builds.cache_root()}")

@@ -48,7 +48,7 @@ def regression_accuracy(outputs: Any, y: Any, tolerance: float | None = None) ->
         Shape (samples, outputs); `y` may be (samples,) if there is one output.
     tolerance : float, optional
         At least 0. Without one, a 250th of the standard deviation of `y`, as in "Neural Networks from
-        Scratch".
+        Scratch". It is 0 where all of `y` is the same: nothing is closer than that, so pass one there.
 
     Raises
     ------

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._array_steps import float_type
 from fastnn.arrays import check_positive_int, plain
 
 __all__ = ["curves", "decision_regions", "scatter"]
@@ -79,8 +80,8 @@ def decision_regions(
     Parameters
     ----------
     predict : callable
-        Takes an array of shape (points, 2) and returns scores or probabilities, shape (points, classes): the
-        largest counts; or, of shape (points, 1), probabilities of a yes.
+        Takes an array of shape (points, 2), float64 if `X` is and else float32, and returns scores or
+        probabilities, shape (points, classes): the largest counts; or, of shape (points, 1), probabilities of a yes.
     X, y, ax : as in `scatter`
         The picture shows a little more than the samples.
     resolution : int
@@ -102,10 +103,11 @@ def decision_regions(
     """
     points = _points(X)
     resolution = check_positive_int(resolution, "resolution", 2)
-    low, high = points.min(axis=0), points.max(axis=0)
+    # Not in the samples' own dtype: whole numbers have nothing between them.
+    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     spare = margin * np.maximum(high - low, 1e-9)
     across, up = (np.linspace(low[i] - spare[i], high[i] + spare[i], resolution) for i in range(2))
-    grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(points.dtype)
+    grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2).astype(float_type(points))
     scores = np.asarray(predict(grid))
     if scores.ndim != 2 or len(scores) != len(grid):
         raise ValueError(f"predict must return shape ({len(grid)}, classes) for {len(grid)} points, got {scores.shape}")

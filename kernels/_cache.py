@@ -17,17 +17,27 @@ class CacheWarning(UserWarning):
 
 
 def cache_root():
-    """Return the folder that holds compiled kernels: ``FASTNN_CACHE_DIR``, or the user's own cache folder."""
+    """Return the folder that holds compiled kernels: ``FASTNN_CACHE_DIR``, or the user's own cache folder.
+
+    Raises
+    ------
+    OSError
+        If it lies in a home folder that is not known.
+    """
     chosen = os.environ.get("FASTNN_CACHE_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
+    try:
+        return Path(chosen).expanduser() if chosen else _users_own() / "fastnn"
+    except RuntimeError as fault:
+        whose = f"FASTNN_CACHE_DIR is {chosen!r}, whose" if chosen else "the user's"
+        raise OSError(f"{whose} home folder is not known") from fault
+
+
+def _users_own():
     if platform.system() == "Windows":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif platform.system() == "Darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "fastnn"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if platform.system() == "Darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 class Store:
@@ -37,12 +47,17 @@ class Store:
     ----------
     locate : callable
         Returns the folder's path, when a file is first asked for.
+
+    Attributes
+    ----------
+    fault : str or None
+        Why something could not be kept, if so.
     """
 
     def __init__(self, locate):
         self._locate = locate
         self._folder, self._known, self._lock = None, False, threading.Lock()
-        self._warned = False
+        self._warned, self.fault = False, None
 
     def warn(self, fault):
         if not self._warned:
@@ -61,7 +76,8 @@ class Store:
                 self._known = True
                 try:
                     self._folder = self._open(self._locate())
-                except (OSError, RuntimeError) as fault:
+                except OSError as fault:
+                    self.fault = str(fault)
                     self.warn(fault)
             return self._folder
 
@@ -117,6 +133,7 @@ class Store:
                 file.write(_MAGIC + hashlib.sha256(body).digest() + body)
             os.replace(temporary, folder / name)
         except OSError as fault:
+            self.fault = str(fault)
             self.warn(fault)
             if temporary is not None:
                 try:

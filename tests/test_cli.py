@@ -1,5 +1,8 @@
 """The command line: what it prints, what it exits with, and that warming up leaves nothing to compile."""
 
+import contextlib
+import io
+import os
 import re
 import subprocess
 import sys
@@ -9,9 +12,9 @@ import numpy as np
 import pytest
 
 import fastnn as fnn
-from fastnn import _numpy_loop, cli
+from fastnn import _numpy_loop, _warmup, cli
 from fastnn.datasets import spiral_data
-from fastnn.kernels import _builds
+from fastnn.kernels import _builds, _cache
 
 
 @pytest.fixture
@@ -89,7 +92,8 @@ def test_too_many_threads(capsys):
 @pytest.mark.parametrize(
     "arguments",
     [[], ["train"], ["demo", "cats"], ["demo", "--epochs", "0"], ["demo", "--epochs", "x"], ["info", "more"],
-     ["demo", "--seed", "-1"], ["demo", "--dtype", "float16"], ["warmup", "--dtype", "int8"]],
+     ["demo", "--seed", "-1"], ["demo", "--seed", "9" * 20], ["demo", "--seed", str(2**63)],
+     ["demo", "--dtype", "float16"], ["warmup", "--dtype", "int8"]],
 )  # fmt: skip
 def test_arguments_without_sense_exit_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as raised:
@@ -149,7 +153,7 @@ def test_warmup_reports_each_dtype(capsys, monkeypatch):
 
     def compile_in_processes(dtypes, parallel):
         calls.append((tuple(dtypes), parallel))
-        return [["gemm.panel(a)", "gemm.tile(b)", "train.run(c)"], []][: len(dtypes)]
+        return [["gemm.panel(a)", "gemm.tile(b)", "train.run(c)"], []][: len(dtypes)], None
 
     monkeypatch.setattr(cli, "compile_in_processes", compile_in_processes)
     assert cli.main(["warmup"]) == 0
@@ -160,9 +164,115 @@ def test_warmup_reports_each_dtype(capsys, monkeypatch):
     assert calls == [(("float32", "float64"), True), (("float32",), False)]
 
 
+def test_warmup_tells_what_was_not_kept(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "compile_in_processes", lambda *_, **__: ([["gemm.panel(a)"]], "no room on the disk"))
+    assert cli.main(["warmup", "--dtype", "float32"]) == 1
+    shown = capsys.readouterr()
+    assert "not all could be kept: no room on the disk; set FASTNN_CACHE_DIR" in shown.err
+    assert "kept in" not in shown.out
+
+
+def test_a_store_knows_what_it_could_not_keep(monkeypatch, tmp_path):
+    store = _cache.Store(lambda: tmp_path / "cache" / "digest")
+    store.write("kernel", b"code")
+    assert store.fault is None
+
+    def fail(*_):
+        raise OSError("no room on the disk")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.warns(_cache.CacheWarning, match="no room"):
+        store.write("kernel", b"code")
+    assert store.fault == "no room on the disk"
+
+
+def test_a_process_that_warms_up_tells_what_it_could_not_keep(monkeypatch):
+    monkeypatch.setattr(_warmup, "warmup", lambda dtypes, parallel: ["gemm.panel(a)"])
+    monkeypatch.setattr(_builds.store, "fault", "no room on the disk")
+    assert _warmup._warm("float32", False) == (["gemm.panel(a)"], "no room on the disk")
+
+
 def test_warmup_wants_float_dtypes():
     with pytest.raises(ValueError, match="must be 'float32', 'float64' or both, got 'int64'"):
         fnn.warmup(["int64"])
+
+
+# --- what a shell does to it ---
+
+
+def command(*arguments, **settings):
+    """Run the command as a process of its own."""
+    settings = {"stdout": subprocess.PIPE, **settings}
+    return subprocess.run(
+        [sys.executable, "-m", "fastnn", *arguments], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+        timeout=600, check=False, **settings,
+    )  # fmt: skip
+
+
+SHORT = ("demo", "--epochs", "5", "--numpy-steps", "1")
+NOBODYS = "~no_such_user_at_all/x"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a pipe breaks in other ways")
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"), [(["info"], ""), (["info"], "1"), (["--help"], ""), (SHORT, ""), (SHORT, "1")]
+)
+def test_a_reader_that_has_gone_ends_it_in_silence(arguments, unbuffered):
+    end, start = os.pipe()
+    os.close(end)
+    try:
+        done = command(*arguments, stdout=start, env=os.environ | {"PYTHONUNBUFFERED": unbuffered})
+    finally:
+        os.close(start)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_stream_of_ascii_is_enough():
+    done = command(*SHORT, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"for 5 steps, \d+\.\d \?s each", done.stdout)
+
+
+def test_a_stream_that_is_no_file_is_written_to():
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert cli.main(["info"]) == 0
+    assert "processor" in out.getvalue()
+
+
+def test_a_cache_folder_that_cannot_be_found():
+    settings = {"env": os.environ | {"FASTNN_CACHE_DIR": NOBODYS}}
+    done = command("info", **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"none: FASTNN_CACHE_DIR is '{NOBODYS}'" in done.stdout
+    done = command("warmup", **settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("fastnn: nothing could be kept: ") and done.stderr.count("\n") == 1
+    assert NOBODYS in done.stderr and "set FASTNN_CACHE_DIR" in done.stderr
+
+
+def test_warmup_with_a_cache_folder_that_cannot_be_used_compiles_nothing(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    done = command("warmup", env=os.environ | {"FASTNN_CACHE_DIR": str(tmp_path / "file")})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("fastnn: nothing could be kept: ") and str(tmp_path / "file") in done.stderr
+
+
+@pytest.mark.parametrize("built", [0, 7])
+def test_a_demo_says_where_nothing_could_be_kept(built, capsys, monkeypatch):
+    monkeypatch.setattr(_builds.store, "fault", "no room on the disk")
+    monkeypatch.setattr(cli, "new_order", lambda *_: _builds.compiled.extend(["x"] * built))
+    monkeypatch.setattr(_builds, "compiled", list(_builds.compiled))
+    cli._prepare(cli._spiral(cli._parser().parse_args(["demo"])), None)
+    out = capsys.readouterr().out
+    assert f"compiled {built} functions" in out and "could not be kept: no room on the disk" in out
+    assert "kept in" not in out
+
+
+def test_a_data_folder_that_cannot_be_found():
+    done = command("demo", "digits", env=os.environ | {"FASTNN_DATA_DIR": NOBODYS})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"fastnn: cannot read Fashion-MNIST: path '{NOBODYS}' is in a home folder")
 
 
 AFTER_WARMUP = """

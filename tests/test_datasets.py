@@ -261,6 +261,10 @@ def test_no_path_names_the_remedy(monkeypatch, tmp_path):
             datasets.load_fashion_mnist()
     with pytest.raises(FileNotFoundError, match="does not exist"):
         datasets.load_fashion_mnist(tmp_path / "nowhere")
+    monkeypatch.setenv("FASTNN_DATA_DIR", "~no_such_user_at_all/data")
+    for path in (None, "~no_such_user_at_all/x.npz"):
+        with pytest.raises(FileNotFoundError, match="'~no_such_user_at_all/.*home folder.* set FASTNN_DATA_DIR"):
+            datasets.load_fashion_mnist(path)
     with pytest.raises(FileNotFoundError, match="holds neither fashion_mnist.npz nor train-images"):
         datasets.load_fashion_mnist(tmp_path)
 

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pickle
+import stat
 import struct
 
 import numpy as np
@@ -48,6 +49,47 @@ def test_a_layer_of_ones_own_is_refused(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+class _Own(fnn.initializers.Initializer):
+    def draw(self, out, shape, seed, index):
+        out[:] = 0.5
+
+
+@pytest.mark.parametrize("name", ["initializer", "bias_initializer"])
+def test_an_initialiser_of_ones_own_is_refused(tmp_path, name):
+    model = fnn.Sequential(fnn.Dense(2, 1), fnn.Dense(1, 3, **{name: _Own()}))
+    with pytest.raises(ValueError, match=rf"layers\[1\]\.{name} is a _Own.*Zeros\(\)"):
+        model.save(tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+    # What the message says to do helps, and the parameters stay.
+    setattr(model.layers[1], name, fnn.initializers.Zeros())
+    model.save(tmp_path / "m")
+    again = fnn.load(tmp_path / "m").parameters()
+    for key, value in model.parameters().items():
+        assert np.array_equal(again[key], value)
+
+
+@pytest.mark.parametrize(
+    "value", [np.float32(0.1), np.float64(0.1), np.array(0.1), np.float16(0.1), np.longdouble(0.1), np.int64(2)]
+)
+def test_numbers_of_numpy_are_stored_as_plain_ones(tmp_path, value):
+    model = fnn.Sequential(fnn.Dense(2, 3, initializer="normal"), seed=0)
+    model.layers[0].weight_l2 = model.layers[0].initializer.scale = value
+    model.seed = np.int64(5)
+    model.save(tmp_path / "m")
+    again = fnn.load(tmp_path / "m")
+    assert again.layers[0].weight_l2 == again.layers[0].initializer.scale == float(value)
+    assert again.seed == 5
+
+
+@pytest.mark.parametrize("value", [np.nan, np.float32("inf"), np.ones(2), 1j, object()])
+def test_what_a_file_cannot_hold_is_refused(tmp_path, value):
+    model = fnn.Sequential(fnn.Dense(2, 3), seed=0)
+    model.layers[0].bias_l1 = value
+    with pytest.raises(ValueError, match=r"layers\[0\]\.bias_l1 is .*assign what Dense\(\) takes"):
+        model.save(tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     model, _ = _model()
     path = tmp_path / "m.safetensors"
@@ -62,6 +104,78 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         model.save(path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+# --- what `open` does with names and modes ---
+
+posix = pytest.mark.skipif(os.name != "posix", reason="modes and links are POSIX's")
+
+
+def _mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+@posix
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path, umask):
+    model, _ = _model()
+    before = os.umask(umask)
+    try:
+        model.save(tmp_path / "m")
+    finally:
+        os.umask(before)
+    assert _mode(tmp_path / "m") == 0o666 & ~umask
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o664, 0o600, 0o640])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path, mode, monkeypatch):
+    model, _ = _model()
+    path, seen = tmp_path / "m", []
+    path.touch()
+    path.chmod(mode)
+    flush = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(os.fstat(handle).st_mode) or flush(handle))
+    model.save(path)
+    assert _mode(path) == mode and isinstance(fnn.load(path), fnn.Sequential)
+    # What is not finished yet may be read by nobody who may not read the file itself.
+    assert len(seen) == 1 and stat.S_IMODE(seen[0]) & ~mode == 0
+
+
+@posix
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_is_followed(tmp_path, exists):
+    model, X = _model()
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "m", tmp_path / "link"
+    if exists:
+        real.write_bytes(b"old")
+        real.chmod(0o604)
+    (tmp_path / "middle").symlink_to(os.path.join("real", "m"))
+    link.symlink_to("middle")
+    model.save(link)
+    assert link.is_symlink() and (tmp_path / "middle").is_symlink() and not real.is_symlink()
+    assert fnn.load(real).predict(X).tobytes() == model.predict(X).tobytes()
+    assert not exists or _mode(real) == 0o604
+    assert os.listdir(tmp_path / "real") == ["m"] and sorted(os.listdir(tmp_path)) == ["link", "middle", "real"]
+
+
+@posix
+def test_what_is_no_ordinary_file_stays(tmp_path):
+    model, _ = _model()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(OSError, match=f"{name}' is no ordinary file"):
+            model.save(tmp_path / name)
+    with pytest.raises(OSError):
+        model.save(tmp_path / "loop")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode) and (tmp_path / "loop").is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["folder", "loop", "pipe"]
+
+
+# --- files that are no models ---
 
 
 def test_missing(tmp_path):
@@ -99,6 +213,51 @@ def _rewritten(whole, change):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + whole[8 + size :]
+
+
+def _set(config, *keys, value):
+    for key in keys[:-1]:
+        config = config[key]
+    config[keys[-1]] = value
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: _set(config, "seed", value="x"),
+        lambda config: _set(config, "seed", value=1.5),
+        lambda config: _set(config, "seed", value=-1),
+        lambda config: _set(config, "layers", value=[]),
+        lambda config: _set(config, "layers", value=3),
+        lambda config: _set(config, "layers", 1, value=None),
+        lambda config: _set(config, "layers", 1, value="Tanh"),
+        lambda config: _set(config, "layers", 1, value={"type": "Tanh", "n_inputs": 3}),
+        lambda config: _set(config, "layers", 3, "name", value="first"),
+        lambda config: _set(config, "layers", 3, "seed", value="x"),
+        lambda config: _set(config, "layers", 0, "weight_l2", value=10**400),
+        lambda config: _set(config, "layers", 0, "initializer", value=[]),
+        lambda config: DEEP,
+        lambda config: f'{{"layers": {DEEP}, "seed": 0}}',
+        lambda config: "[]",
+        lambda config: "",
+    ],
+)
+def test_an_odd_header_is_a_value_error_that_names_the_file(tmp_path, change):
+    model, _ = _model()
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+
+    def change_header(header):
+        config = json.loads(header["__metadata__"]["config"])
+        text = change(config)
+        header["__metadata__"]["config"] = json.dumps(config) if text is None else text
+
+    path.write_bytes(_rewritten(path.read_bytes(), change_header))
+    with pytest.raises(ValueError, match=r"m\.safetensors' is damaged or not a model of fastnn's: "):
+        fnn.load(path)
 
 
 @pytest.mark.parametrize("kind", ["object", "os.system", "Layer", "Sequential", "Parameters"])
