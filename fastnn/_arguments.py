@@ -12,18 +12,25 @@ from fastnn.callbacks import Callback
 def check_layers(layers: Sequence[Any]) -> None:
     if not layers:
         raise ValueError("layers: got none; pass at least one layer, for example Sequential(Dense(2, 3))")
-    width, names = None, set()
+    width: int | None = None
+    names: dict[str, int] = {}
     for place, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            raise TypeError(
-                f"layers[{place}] must be a fastnn layer, got {type(layer).__name__}"
-                + ("; write Sequential(*layers) to pass a list" if isinstance(layer, (list, tuple)) else "")
-            )
+            given, remedy = type(layer).__name__, "derive your own from Layer"
+            if isinstance(layer, (list, tuple)):
+                remedy = "write Sequential(*layers) to pass a list"
+            elif isinstance(layer, type):
+                given, remedy = f"the class {layer.__name__}", f"make an object of it, {layer.__name__}(…)"
+            raise TypeError(f"layers[{place}] must be a fastnn layer, got {given}; {remedy}")
         if any(layer is other for other in layers[:place]):
             raise ValueError(f"layers[{place}] is in the network twice; make a second layer")
-        if layer.name is not None and layer.name in names:
-            raise ValueError(f"layers[{place}]: the name {layer.name!r} is taken; give each layer its own")
-        names.add(layer.name)
+        name = layer.name or str(place)
+        if name in names:
+            raise ValueError(
+                f"layers[{place}]: the name {name!r} is taken by layers[{names[name]}]; give each layer its own, and "
+                "none that is the place of a layer without a name"
+            )
+        names[name] = place
         if layer.n_inputs is not None and width is not None and layer.n_inputs != width:
             raise ValueError(
                 f"layers[{place}] takes {layer.n_inputs} inputs, but what comes before it gives {width}; "
@@ -40,7 +47,10 @@ def check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
     found: list[Any] = list(callbacks)
     for i, callback in enumerate(found):
         if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks[{i}] must be a Callback, got {type(callback).__name__}; derive it from it")
+            given, remedy = type(callback).__name__, "derive it from Callback"
+            if isinstance(callback, type):
+                given, remedy = f"the class {callback.__name__}", f"make an object of it, {callback.__name__}(…)"
+            raise TypeError(f"callbacks[{i}] must be a Callback, got {given}; {remedy}")
     return found
 
 
@@ -48,6 +58,8 @@ def check_kind(value: Any, kind: type, name: str, default: Any) -> Any:
     if value is None:
         return default()
     if not isinstance(value, kind):
-        hint = f"make an object of it, {value.__name__}()" if isinstance(value, type) else f"pass {default.__name__}()"
-        raise TypeError(f"{name} must be a {kind.__name__} object, got {type(value).__name__}: {hint}, for example")
+        given, remedy = type(value).__name__, f"pass {default.__name__}()"
+        if isinstance(value, type):
+            given, remedy = f"the class {value.__name__}", f"make an object of it, {value.__name__}()"
+        raise TypeError(f"{name} must be a {kind.__name__} object, got {given}: {remedy}, for example")
     return value

@@ -98,6 +98,11 @@ class Optimizer(Configurable, abc.ABC):
         """Return the columns of `scalars`: numbers, or arrays as long as `rates`."""
 
     @property
+    def compiles(self) -> bool:
+        """Whether compiled loops do what `update` does: not where a subclass has one of its own."""
+        return type(self).update is Optimizer.update and "update" not in self.__dict__
+
+    @property
     def n_slots(self) -> int:
         """How many arrays of state each parameter has."""
         return int(optim.SLOTS[self.kind])
@@ -303,10 +308,6 @@ class Optimizer(Configurable, abc.ABC):
                 layer._held = Held(layer, self._state[layer], self._token, kind)
         self.step += 1
 
-    def get_config(self) -> dict[str, Any]:
-        """Return ``"type"`` and the constructor's arguments, a schedule as its own configuration."""
-        return super().get_config()
-
     @classmethod
     def from_config(
         cls, config: Mapping[str, Any], schedule_from: Callable[[Mapping[str, Any]], Any] | None = None
@@ -337,14 +338,12 @@ class Optimizer(Configurable, abc.ABC):
         rate = arguments.get("learning_rate")
         if isinstance(rate, Mapping):
             if schedule_from is None:
-                raise ValueError(
-                    "config['learning_rate'] describes a schedule: pass schedule_from=Schedule.from_config"
-                )
+                raise ValueError("config['learning_rate'] is a schedule's: pass schedule_from=Schedule.from_config")
             arguments["learning_rate"] = schedule_from(rate)
         return super().from_config(arguments)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Weak references can be neither pickled nor copied: layers and their state travel as pairs.
+        # Weak references cannot be copied: layers and their state travel as pairs.
         known = self._state.items() if self._state else ()
         pairs = [(owner, {name: held.arrays for name, held in slots.items()}) for owner, slots in known]
         return {**self.__dict__, "_state": pairs, "_ahead": None, "_token": None}
@@ -386,8 +385,9 @@ def _parts(layer: Layer) -> tuple[Sequence[tuple[str, Array, Array]], bool]:
     ready = layer._to_learn() if hasattr(layer, "_to_learn") else None
     if ready is not None:
         return ready, True
-    parts = []
-    gradients = layer.gradients()
+    if not hasattr(layer, "gradients"):
+        raise TypeError(f"update() takes layers, got {type(layer).__name__}: write update(*model.layers), say")
+    parts, gradients = [], layer.gradients()
     for name, param in layer.parameters().items():
         grad = gradients.get(name)
         if grad is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, final
 
 from fastnn.arrays import Array, check_choice, check_flag, check_number, check_positive_int
@@ -135,6 +135,20 @@ class EarlyStopping(Callback):
         """Forget an earlier training."""
         self._reset()
 
+    def check_monitor(self, figures: Collection[str]) -> None:
+        """Refuse to watch what is not among the figures that an epoch has; `fit` asks before it begins.
+
+        Raises
+        ------
+        ValueError
+            If it is not among them.
+        """
+        if self.monitor not in figures:
+            remedy = "pass validation_data to fit(), or monitor" if self.monitor.startswith("val_") else "monitor"
+            raise ValueError(
+                f"monitor must be one of the figures {sorted(figures)}, got {self.monitor!r}: {remedy} one of those"
+            )
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Compare the figure with the best so far.
 
@@ -143,11 +157,7 @@ class EarlyStopping(Callback):
         ValueError
             If the history has no such figure.
         """
-        if self.monitor not in logs:
-            remedy = "pass validation_data to fit(), or monitor" if self.monitor.startswith("val_") else "monitor"
-            raise ValueError(
-                f"monitor must be one of the figures {sorted(logs)}, got {self.monitor!r}: {remedy} one of those"
-            )
+        self.check_monitor(logs)
         value = float(logs[self.monitor])
         gain = value - self.best if self.mode == "max" else self.best - value
         if gain > self.min_delta:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn import threads
-from fastnn._array_steps import check_finite
+from fastnn._array_steps import check_finite, in_order
 from fastnn.activations import Activation, Linear, Softmax
 from fastnn.arrays import Array
 from fastnn.base import Layer
@@ -42,10 +42,10 @@ def lower(layers: Sequence[Layer]) -> list[Operation] | None:
     for place, layer in enumerate(layers):
         if width is None:
             return None
-        if isinstance(layer, Dense):
+        if isinstance(layer, Dense) and _as_ours(layer, Dense):
             operations.append(Operation(network.DENSE, width, layer.n_outputs, gemm.LINEAR, layer, place))
             width = layer.n_outputs
-        elif isinstance(layer, Linear):
+        elif _as_ours(layer, Linear):
             continue
         elif isinstance(layer, Activation) and type(layer).__module__ == "fastnn.activations":
             last = operations[-1] if operations else None
@@ -53,13 +53,35 @@ def lower(layers: Sequence[Layer]) -> list[Operation] | None:
                 operations[-1] = last._replace(activation=layer.code)
             else:
                 operations.append(Operation(network.ACTIVATION, width, width, layer.code, layer, place))
-        elif isinstance(layer, Softmax):
+        elif _as_ours(layer, Softmax):
             operations.append(Operation(network.SOFTMAX, width, width, gemm.LINEAR, layer, place))
-        elif isinstance(layer, Dropout):
+        elif _as_ours(layer, Dropout):
             operations.append(Operation(network.DROPOUT, width, width, gemm.LINEAR, layer, place))
         else:
             return None
     return operations
+
+
+_COMPUTING = ("forward", "backward", "parameters", "gradients", "penalty", "draw_from")
+
+
+def _as_ours(layer: Layer, kind: type[Layer]) -> bool:
+    """Tell whether a layer is of a kind, and a subclass or an object of yours does not compute anything else."""
+    return isinstance(layer, kind) and all(
+        name not in layer.__dict__ and getattr(type(layer), name, None) is getattr(kind, name, None)
+        for name in _COMPUTING
+    )
+
+
+def settings_of(operations: Sequence[Operation]) -> list[tuple[float | None, ...]]:
+    """Return the numbers of the layers that are written into a plan."""
+    settings: list[tuple[float | None, ...]] = []
+    for layer in (o.layer for o in operations):
+        if isinstance(layer, Dense):
+            settings.append((layer.weight_l1, layer.weight_l2, layer.bias_l1, layer.bias_l2))
+        elif isinstance(layer, Dropout):
+            settings.append((layer.rate, layer.seed))
+    return settings
 
 
 def work_of(operations: Sequence[Operation], rows: int) -> float:
@@ -221,12 +243,16 @@ class Parameters:
 
     def read(self) -> None:
         """Copy in what the layers hold and is not ours already."""
-        for layer, name, view in self._owners:
-            value = getattr(layer, name)
-            if value is not view:
-                if np.shape(value) != view.shape:
-                    layer.parameters()  # raises with the remedy
+        others = [owner for owner in self._owners if getattr(owner[0], owner[1]) is not owner[2]]
+        if others:
+            values = [_checked(*owner) for owner in others]
+            # Layers may have exchanged their arrays, which are ours: all are read before any is written.
+            ours = [np.may_share_memory(value, self.flat) for value in values]
+            values = [value.copy() if own else value for value, own in zip(values, ours, strict=True)]
+            for (layer, name, view), value, own in zip(others, values, ours, strict=True):
                 view[...] = value
+                if own:
+                    setattr(layer, name, view)
 
     def bind(self) -> None:
         """Make the layers' arrays views of ours."""
@@ -266,6 +292,12 @@ class Parameters:
                     target[...] = 0.0
             optimizer.bind(layer, name, targets)
         self._mark = optimizer.state_mark
+
+
+def _checked(layer: Layer, name: str, view: Array) -> Array:
+    """Return what a layer holds as kernels read it, in any dtype; what cannot be read is refused by the layer."""
+    value = getattr(layer, name)
+    return value if in_order(value, view.shape, view.dtype) else layer.parameters()[name]
 
 
 def stacked_views(flat: Array, plan: Plan) -> list[Array]:
@@ -357,4 +389,7 @@ class Predictor:
         return row_loss, hits
 
 
-__all__ = ["LINE", "Operation", "Parameters", "Plan", "Predictor", "aligned", "lower", "stacked_views", "work_of"]
+__all__ = [
+    "LINE", "Operation", "Parameters", "Plan", "Predictor", "aligned", "lower", "settings_of", "stacked_views",
+    "work_of",
+]  # fmt: skip

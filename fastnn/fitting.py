@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-import signal
-import threading
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn import threads
-from fastnn._array_steps import all_finite
+from fastnn._array_steps import FLOAT32, FLOAT64, all_finite, in_order
 from fastnn._bar import Bar
+from fastnn._guard import Guard
+from fastnn._hold import Hold
 from fastnn._order import new_order
-from fastnn.arrays import Array, as_inputs
+from fastnn.arrays import Array, as_inputs, as_passed
 from fastnn.base import Layer
-from fastnn.callbacks import Callback
-from fastnn.engine import work_of
-from fastnn.history import DivergenceWarning, History
+from fastnn.callbacks import Callback, EarlyStopping
+from fastnn.engine import Parameters, settings_of, work_of
+from fastnn.history import History, warn_of_divergence
 from fastnn.kernels import losses
 from fastnn.kernels.order import epoch_order
 from fastnn.layers import Dense, Dropout
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 CHUNK_SECONDS = 0.05
 """Length of a native call: Ctrl-C, callbacks and progress get their turn after it."""
-_SNAPSHOT_SHARE = 0.01  # of the time at most for copies of the parameters
 
 
 class Fit:
@@ -43,6 +42,8 @@ class Fit:
     history : History
         Filled as epochs end.
     """
+
+    kept: tuple[list[tuple[Layer, str, Array, list[Array]]], int, int] | None
 
     def __init__(
         self, model: Sequential, X: Array, y: Any, *, loss: Loss, optimizer: Optimizer, epochs: int,
@@ -58,11 +59,17 @@ class Fit:
         self.shuffle = shuffle and self.batch < self.rows
         self.callbacks, self.progress, self.limit = callbacks, progress, n_threads
         self.steps_per_epoch = -(-self.rows // self.batch)
+        if (initial_epoch + epochs) * self.steps_per_epoch >= 2**62:
+            raise ValueError(f"epochs and initial_epoch must be less in all, got {epochs} and {initial_epoch}")
         self.history = History()
         self.operations = model.operations()
+        # All of them are looked at: what cannot be trained is refused before anything changes.
+        learns = [bool(layer.parameters()) for layer in model.layers]
         width = model.n_outputs
-        if width is None:
-            width = model.forward(X[:1], training=False).shape[1]
+        if width is None or self.operations is None:
+            # A layer of the user's own may give any width.
+            width = as_passed(model.forward(X[:1], training=False), "outputs").shape[1]
+        self.width = width
         self.labels, self.targets = loss.prepare(y, self.rows, width, X.dtype)
         self.validation = None
         if validation_data is not None:
@@ -74,19 +81,40 @@ class Fit:
             X_val = as_inputs(validation_data[0], "validation_data[0]", X.shape[1], X.dtype)
             loss.prepare(validation_data[1], len(X_val), width, X.dtype, "validation_data[1]")
             self.validation = X_val, validation_data[1]
-        dense = bool(self.operations) and any(layer.parameters() for layer in model.layers)
-        self.compiled = dense and loss.code is not None and not any(c.needs_steps for c in callbacks)
+        self.compiled = (
+            bool(self.operations)
+            and any(learns)
+            and loss.code is not None
+            and optimizer.compiles
+            and not any(c.needs_steps for c in callbacks)
+        )
         self.history.compiled = self.compiled
-        # A schedule that reacts to how training goes hears of each epoch.
-        self.observes = bool(getattr(optimizer.learning_rate, "get_state", dict)())
+        # Callbacks of the user's own may change anything, and add figures for others to watch.
+        self.touched = any(not isinstance(callback, EarlyStopping) for callback in callbacks)
+        for callback in callbacks:
+            if isinstance(callback, EarlyStopping) and not self.touched:
+                callback.check_monitor(self._figures())
+
+    def _figures(self) -> set[str]:
+        """Return the names that an epoch's figures will have."""
+        names = {"loss"} | ({"accuracy"} if self.loss.has_accuracy else set())
+        ours = names | {"learning_rate"} | ({"penalty"} if any(map(has_penalty, self.model.layers)) else set())
+        return ours if self.validation is None else ours | {f"val_{name}" for name in names}
+
+    @property
+    def _observes(self) -> bool:
+        """Whether the learning rate reacts to how training goes, and hears of each epoch."""
+        return bool(getattr(self.optimizer.learning_rate, "get_state", dict)())
 
     def run(self) -> None:
         """Train; `history` is filled also where an exception ends it."""
-        self.hold = _Hold()
-        for callback in self.callbacks:
-            callback.model = self.model
-            callback.on_train_begin()
+        self.hold = Hold()
+        begun: list[Callback] = []
         try:
+            for callback in self.callbacks:
+                callback.model = self.model
+                callback.on_train_begin()
+                begun.append(callback)
             if self.compiled:
                 self._run_compiled()
             else:
@@ -96,8 +124,10 @@ class Fit:
             raise
         finally:
             self.hold.close()
-            for callback in self.callbacks:
-                callback.on_train_end()
+            # Each is told of the end, whatever another one raises.
+            with contextlib.ExitStack() as ends:
+                for callback in reversed(begun):
+                    ends.callback(callback.on_train_end)
 
     # --- the compiled loop ---
 
@@ -105,56 +135,90 @@ class Fit:
         assert self.operations is not None
         parameters = self.model.compiled_parameters(self.operations, self.X.dtype)
         parameters.bind_state(self.optimizer)
+        self.each_epoch = bool(self.callbacks) or self.validation is not None or self._observes
+        self.trainer = self._new_trainer(parameters, self.initial_epoch * self.steps_per_epoch)
+        try:
+            self._run_chunks()
+        finally:
+            with self.hold:
+                self.trainer.store()
+
+    def _new_trainer(self, parameters: Parameters, step: int) -> Trainer:
+        assert self.operations is not None
         trainer = Trainer(
             self.operations, parameters, self.X, self.labels, self.targets, self.loss, self.optimizer,
             self.batch, new_order(self.X, self.batch, self.operations, self.shuffle, self.limit),
             self.seed, self.limit,
         )  # fmt: skip
-        trainer.step = first = self.initial_epoch * self.steps_per_epoch
-        last = first + self.epochs * self.steps_per_epoch
-        each_epoch = bool(self.callbacks) or self.validation is not None or self.observes
-        # A first guess at the machine's speed; the clock corrects it after the first chunk.
-        chunk = max(1, int(CHUNK_SECONDS * 2e10 / max(work_of(self.operations, self.batch), 1e4)))
-        trainer.lay_out(self.steps_per_epoch if each_epoch else last - first)
-        try:
-            self._run_chunks(trainer, first, last, chunk, each_epoch)
-        finally:
-            with self.hold:
-                trainer.store()
+        trainer.step = step
+        last = (self.initial_epoch + self.epochs) * self.steps_per_epoch
+        trainer.lay_out(self.steps_per_epoch if self.each_epoch else last - step)
+        self.settings = settings_of(self.operations)
+        return trainer
 
-    def _run_chunks(self, trainer: Trainer, first: int, last: int, chunk: int, each_epoch: bool) -> None:
-        guard = _Guard(trainer, self.optimizer)
+    def _new_guard(self) -> Guard:
+        rows = [array.reshape(1, -1) for array in (self.trainer.flat, *self.trainer.state)]
+        return Guard([self.trainer], rows[0], rows[1:])
+
+    def _take_in(self) -> Guard | None:
+        """Take in what callbacks may have done to the layers or the optimiser; return a new guard if there must be."""
+        assert self.operations is not None
+        trainer, before = self.trainer, (self.trainer.flat, *self.trainer.state)
+        trainer.take_in()
+        if settings_of(self.operations) != self.settings:
+            self.trainer = self._new_trainer(trainer.parameters, trainer.step)
+        elif all(a is b for a, b in zip(before, (trainer.flat, *trainer.state), strict=True)):
+            return None
+        return self._new_guard()
+
+    def _run_chunks(self) -> None:
+        first = self.trainer.step
+        last = first + self.epochs * self.steps_per_epoch
+        # A first guess at the machine's speed; the clock corrects it after the first chunk.
+        chunk = max(1, int(CHUNK_SECONDS * 2e10 / max(work_of(self.operations or (), self.batch), 1e4)))
+        guard, changed = self._new_guard(), False
         with self._bar() as bar:
-            while trainer.step < last and not self.model.stop_training:
+            while (trainer := self.trainer).step < last and not self.model.stop_training:
                 _, portion = trainer.pace.next()
                 ahead = trainer.step - trainer.step % self.steps_per_epoch + self.steps_per_epoch
-                goal = min(trainer.step + max(1, int(chunk * portion)), ahead if each_epoch else last)
+                goal = min(trainer.step + max(1, int(chunk * portion)), ahead if self.each_epoch else last)
                 with self.hold:
                     trainer.load()
-                    guard.before_chunk()
+                    if guard.before_chunk(changed):
+                        self._back_to_finite(guard, first)
+                        return
                     began, at = time.perf_counter(), trainer.step
                     rates = self.optimizer.learning_rates(self.optimizer.step, goal - at)
                     rows, done = trainer.run(goal - at)
                     note_epochs(self.history, rows, at, rates, self.steps_per_epoch, self.model, self.loss)
                     self.history.steps += done
                     took = time.perf_counter() - began
-                    ended = each_epoch and done == goal - at and trainer.step == ahead
+                    ended = self.each_epoch and done == goal - at and trainer.step == ahead
+                    bar.show(trainer.step - first, self.steps_per_epoch, self.history)
+                    changed = ended and (self.touched or self._observes)
+                    if ended and not all_finite(trainer.flat):
+                        self._back_to_finite(guard, first)
+                        return
                     if ended:
+                        # Under the same hold: an epoch whose end nobody heard of could not be gone on from.
                         trainer.store()
-                bar.show(trainer.step - first, self.steps_per_epoch, self.history)
+                        self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
+                        if self.touched:
+                            guard = self._take_in() or guard
                 if done < goal - at:
-                    at = trainer.step - first
-                    guard.restore()
-                    self._diverged(at)
+                    self._back_to_finite(guard, first)
                     return
                 chunk = max(1, min(4 * chunk, int(done * CHUNK_SECONDS / max(took, 1e-6))))
-                if ended:
-                    self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
-        if not all_finite(trainer.flat):
+        if not all_finite(self.trainer.flat):
             # The very last update overflowed: the next step would have noticed.
-            at = trainer.step - first
-            guard.restore()
-            self._diverged(at)
+            self._back_to_finite(guard, first)
+
+    def _back_to_finite(self, guard: Guard, first: int) -> None:
+        """End training at the first step that was not finite, whenever that was noticed."""
+        bad = guard.restore()
+        self.history.steps = self.trainer.step - first
+        self.history.cut(bad // self.steps_per_epoch - self.initial_epoch)
+        self._diverged(bad - first)
 
     # --- layer by layer ---
 
@@ -166,7 +230,7 @@ class Fit:
             order = new_order(self.X, self.batch, self.operations, limit=self.limit)
         hear_steps = [c for c in self.callbacks if c.needs_steps]
         step, before = 0, self.initial_epoch * self.steps_per_epoch
-        kept: list[tuple[Array, Array]] = []
+        touched, self.kept = True, None
         with self._bar() as bar, threads.limited(self.limit):
             for epoch in range(self.initial_epoch, self.initial_epoch + self.epochs):
                 if self.model.stop_training:
@@ -175,38 +239,55 @@ class Fit:
                     epoch_order(order, self.rows, self.batch, self.seed, epoch)
                 total = hits = penalties = 0.0
                 for start in range(0, self.rows, self.batch):
+                    if touched and not _finite(learning):
+                        self._take_back(step)
+                        return
                     rows = order[start : min(start + self.batch, self.rows)]
                     for place, layer in masked:
                         layer.draw_from(self.seed if layer.seed is None else layer.seed, place, before + step)
-                    outputs = self.model.forward(self.X[rows], training=True)
+                    outputs = self._outputs(rows)
                     labels = self.labels[rows] if self.labels.size else self.labels
                     targets = self.targets[rows] if self.targets.size else self.targets
-                    self.loss.forward_prepared(outputs, labels, targets)
-                    part = losses.sum_rows(self.loss.sample_losses, len(rows))
+                    mean = self.loss.forward_prepared(outputs, labels, targets.astype(outputs.dtype, copy=False))
+                    part = _sum_of(self.loss.sample_losses, mean, len(rows))
                     penalty = sum(layer.penalty() for layer in self.model.layers)
                     if not math.isfinite(part + penalty):
-                        self._take_back(learning, kept)
                         self._diverged(step)
                         return
                     total += part
                     if self.loss.has_accuracy:
-                        hits += losses.sum_rows(self.loss.sample_hits, len(rows))
+                        hits += _sum_of(self.loss.sample_hits, math.nan, len(rows))
                     penalties += penalty * len(rows)
                     self.model.backward(self.loss.backward())
                     rate = float(self.optimizer.learning_rates(self.optimizer.step, 1)[0])
-                    kept = [(a, a.copy()) for a in self._arrays(learning)]
+                    self._keep(learning)
                     with self.hold:
                         self.optimizer.update(*learning)
                         step += 1
                         self.history.steps += 1
-                        if start + self.batch >= self.rows:
+                        ended = start + self.batch >= self.rows
+                        if ended:
                             self._note_epoch(total, hits, penalties, rate)
-                    for callback in hear_steps:
-                        callback.on_step_end(step - 1, {"loss": part / len(rows) + penalty, "learning_rate": rate})
-                bar.show(step, self.steps_per_epoch, self.history)
-                self._epoch_ended(epoch)
-        if self._take_back(learning, kept):
-            self._diverged(step)
+                        if not _finite(learning):
+                            self._take_back(step)
+                            return
+                        touched = bool(hear_steps or ended and self.callbacks)
+                        for callback in hear_steps:
+                            logs = {"loss": part / len(rows) + penalty, "learning_rate": rate}
+                            callback.on_step_end(step - 1, logs)
+                        if ended:
+                            bar.show(step, self.steps_per_epoch, self.history)
+                            self._epoch_ended(epoch)
+
+    def _outputs(self, rows: Array) -> Array:
+        """Return the network's outputs for some samples as kernels read them, whatever layer comes last."""
+        outputs = as_passed(self.model.forward(self.X[rows], training=True), "outputs", self.width)
+        if len(outputs) != len(rows):
+            raise ValueError(
+                f"outputs must have a row for each of the {len(rows)} samples, got {len(outputs)}: mend the forward() "
+                f"of {type(self.model.layers[-1]).__name__}"
+            )
+        return outputs
 
     def _note_epoch(self, total: float, hits: float, penalties: float, rate: float) -> None:
         self.history.append(loss=(total + penalties) / self.rows, learning_rate=rate)
@@ -215,25 +296,25 @@ class Fit:
         if any(map(has_penalty, self.model.layers)):
             self.history.append(penalty=penalties / self.rows)
 
-    def _arrays(self, learning: list[Layer]) -> list[Array]:
-        """Return the parameters and the optimiser's state: all that an update changes."""
-        return [
-            array
+    def _keep(self, learning: list[Layer]) -> None:
+        """Copy the parameters and the optimiser's state: all that an update changes, and a callback may."""
+        arrays = [
+            (layer, name, value.copy(), [slot.copy() for slot in self.optimizer.slots(layer, name, value)])
             for layer in learning
             for name, value in layer.parameters().items()
-            for array in (value, *self.optimizer.slots(layer, name, value))
         ]
+        self.kept = arrays, self.history.steps, self.optimizer.step
 
-    def _take_back(self, learning: list[Layer], kept: list[tuple[Array, Array]]) -> bool:
-        """Undo the last update, if it left parameters that are not finite; tell whether it did."""
-        if all(np.isfinite(value).all() for layer in learning for value in layer.parameters().values()):
-            return False
-        if kept:
-            self.optimizer.step -= 1
-            self.history.steps -= 1
-        for array, value in kept:
-            array[...] = value
-        return True
+    def _take_back(self, step: int) -> None:
+        """Go back to where the last update began, if there has been one."""
+        if self.kept is not None:
+            arrays, self.history.steps, self.optimizer.step = self.kept
+            for layer, name, value, slots in arrays:
+                ours = layer.parameters()[name]
+                ours[...] = value
+                for place, slot in zip(self.optimizer.slots(layer, name, ours), slots, strict=True):
+                    place[...] = slot
+        self._diverged(step)
 
     # --- both ---
 
@@ -243,7 +324,7 @@ class Fit:
             result = self.model.evaluate_checked(self.operations, X, y, self.loss, self.limit)
             self.history.append(**{f"val_{name}": value for name, value in result.items()})
         logs = {name: values[-1] for name, values in self.history.items()}
-        if self.observes:
+        if self._observes:
             self.optimizer.learning_rate.observe(_watched(self.optimizer.learning_rate, logs))
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, logs)
@@ -252,11 +333,10 @@ class Fit:
 
     def _diverged(self, step: int) -> None:
         self.history.stopped_by, self.history.diverged_at = "divergence", step
-        warnings.warn(
-            f"the loss became NaN or infinite at step {step} (epoch {step // self.steps_per_epoch}): training ended "
-            "and the last finite weights are kept. Try a smaller learning rate, scaled inputs, or smaller weights.",
-            DivergenceWarning,
-            stacklevel=5,
+        warn_of_divergence(
+            f"the loss or a weight became NaN or infinite at step {step} (epoch {step // self.steps_per_epoch}): "
+            "training ended and the last finite weights are kept. Try a smaller learning rate, scaled inputs, or "
+            "smaller weights."
         )
 
     def _bar(self) -> Bar:
@@ -278,6 +358,25 @@ def note_epochs(
     history.setdefault("learning_rate", []).extend(rates[end - 1 :: steps_per_epoch][: len(rows)].tolist())
 
 
+def _finite(layers: list[Layer]) -> bool:
+    return all(np.isfinite(value).all() for layer in layers for value in layer.parameters().values())
+
+
+def _sum_of(values: Any, mean: float, rows: int) -> float:
+    """Return the sum of what a loss says of each sample, or else what its mean tells."""
+    if values is None:
+        return mean * rows
+    values = np.asarray(values)
+    if values.shape != (rows,):
+        raise ValueError(
+            f"sample_losses and sample_hits of a loss must have the shape ({rows},), one number a sample, got "
+            f"{values.shape}: set them so in forward(), or leave them None"
+        )
+    if not in_order(values, (rows,), FLOAT32):
+        values = np.ascontiguousarray(values, FLOAT64)
+    return float(losses.sum_rows(values, rows))
+
+
 def _watched(schedule: Any, logs: dict[str, float]) -> float:
     """Return the figure that a schedule follows: the validation data's where there are some."""
     while hasattr(schedule, "schedule"):
@@ -288,96 +387,9 @@ def _watched(schedule: Any, logs: dict[str, float]) -> float:
 
 def has_penalty(layer: Layer) -> bool:
     """Tell whether a layer adds to the loss, be it zero at the moment."""
-    if isinstance(layer, Dense):
+    if isinstance(layer, Dense) and type(layer).penalty is Dense.penalty:
         return any((layer.weight_l1, layer.weight_l2, layer.bias_l1, layer.bias_l2))
     return type(layer).penalty is not Layer.penalty
-
-
-class _Hold:
-    """Ctrl-C put off while steps are made and written down: afterwards it counts, and nothing is half done.
-
-    Pressed again, it counts at once. The handler stays until `close`: setting one takes 4 µs, a third of an epoch of a
-    small network.
-    """
-
-    def __init__(self) -> None:
-        self._main = threading.current_thread() is threading.main_thread()
-        self._ours, self._theirs = self._note, signal.default_int_handler
-        self._held = False
-        self._pressed: list[Any] = []
-
-    def __enter__(self) -> None:
-        if self._main:
-            # A callback may have set a handler of its own.
-            handler = signal.getsignal(signal.SIGINT)
-            if handler is not self._ours and callable(handler):
-                self._theirs = handler
-                signal.signal(signal.SIGINT, self._ours)
-        self._held = True
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self._held and not self._pressed:
-            self._pressed.append(frame)
-        else:
-            self._theirs(number, frame)
-
-    def __exit__(self, *exception: object) -> None:
-        self._held = False
-        if self._pressed:
-            self._theirs(signal.SIGINT, self._pressed.pop())
-
-    def close(self) -> None:
-        """Give Ctrl-C back to whom it belonged."""
-        if self._main and signal.getsignal(signal.SIGINT) is self._ours:
-            signal.signal(signal.SIGINT, self._theirs)
-
-
-class _Guard:
-    """Copies of the parameters now and then, for the case that a later step leaves none that are finite."""
-
-    def __init__(self, trainer: Trainer, optimizer: Optimizer) -> None:
-        self.trainer, self.optimizer = trainer, optimizer
-        self.copy: tuple[int, int, list[Array]] | None = None
-        self.room: list[Array] = []
-        self.taken, self.cost = -math.inf, 0.0
-
-    def before_chunk(self) -> None:
-        """Take a copy, if the last is old enough for it not to matter."""
-        now = time.perf_counter()
-        if now - self.taken < self.cost / _SNAPSHOT_SHARE:
-            return
-        flat, state = self.trainer.flat, self.trainer.state
-        if not all_finite(flat):
-            return
-        # Before an optimiser's first step its state is zero.
-        values = [flat, *state] if self.optimizer.step else [flat]
-        # Each copy takes the last one's place: two at once would be half of what a large network needs in all.
-        self.room += [np.empty_like(value) for value in values[len(self.room) :]]
-        for place, value in zip(self.room, values, strict=False):
-            place[...] = value
-        self.copy = self.trainer.step, self.optimizer.step, self.room[: len(values)]
-        self.taken = time.perf_counter()
-        # The next copy is of the state too, whatever this one was of.
-        self.cost = (self.taken - now) * (1 if len(values) > 1 else 1 + sum(s.size > 0 for s in state))
-
-    def restore(self) -> None:
-        """Go back to finite parameters: run again from the copy to the step before the bad one."""
-        trainer = self.trainer
-        if all_finite(trainer.flat) or self.copy is None:
-            return
-        trainer.load()
-        bad = trainer.step
-        for upto in (bad - 1, self.copy[0]):
-            step, optimizer_step, (flat, *state) = self.copy
-            trainer.flat[...] = flat
-            for place, ours in enumerate(trainer.state):
-                ours[...] = state[place] if state else 0.0
-            trainer.step, self.optimizer.step = step, optimizer_step
-            trainer.tally.fill(0.0)
-            if upto > step:
-                trainer.run(upto - step)
-            if all_finite(trainer.flat):
-                return
 
 
 __all__ = ["CHUNK_SECONDS", "Fit", "note_epochs"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+import warnings
 from typing import Any
 
 
@@ -21,7 +24,7 @@ class History(dict[str, list[float]]):
     stopped_by : str or None
         ``"callback"``, ``"divergence"`` or ``"interrupt"`` where training ended before its last epoch.
     diverged_at : int or None
-        The step, counted from 0 in this `fit`, whose loss was NaN or infinite.
+        The step, counted from 0 in this `fit`, whose loss was NaN or infinite, or that found such weights.
 
     Examples
     --------
@@ -45,6 +48,21 @@ class History(dict[str, list[float]]):
         for name, value in values.items():
             self.setdefault(name, []).append(float(value))
 
+    def cut(self, epochs: int) -> None:
+        """Keep the numbers of the first `epochs` epochs."""
+        kept = {name: values[:epochs] for name, values in self.items() if values[:epochs]}
+        self.clear()
+        self.update(kept)
+
 
 class DivergenceWarning(RuntimeWarning):
-    """The loss became NaN or infinite; training stopped with the last finite weights."""
+    """The loss or a weight became NaN or infinite; training stopped with the last finite weights."""
+
+
+def warn_of_divergence(message: str) -> None:
+    """Warn, at the line outside fastnn from which it was called."""
+    level = 1
+    frame: types.FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastnn":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, DivergenceWarning, stacklevel=level)

@@ -24,6 +24,9 @@ ndarray, empty = np.ndarray, np.empty
 __all__ = ["Loss", "MeanSquaredError", "SoftmaxCrossEntropy"]
 
 
+_COMPUTING = {"prepare", "forward", "forward_prepared", "backward"}
+
+
 class Loss(Configurable, abc.ABC):
     """Base class: ``forward(outputs, y)``, then ``backward()``.
 
@@ -34,7 +37,8 @@ class Loss(Configurable, abc.ABC):
     has_accuracy : bool
         Whether the share of samples that are right is defined.
     sample_losses : numpy.ndarray or None
-        The loss of each sample of the last `forward`, shape (samples,).
+        The loss of each sample of the last `forward`, shape (samples,). A loss of your own may leave it None: an
+        epoch's loss is then the mean of what `forward` returned.
     sample_hits : numpy.ndarray or None
         1 where the last `forward` had a sample right, else 0, shape (samples,); zeros without an accuracy.
     dinputs : numpy.ndarray or None
@@ -48,6 +52,12 @@ class Loss(Configurable, abc.ABC):
     sample_hits: Array | None = None
     dinputs: Array | None = None
     _gradient: Array | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # The compiled loop would pass over what a subclass of one of ours computes.
+        if "code" not in vars(cls) and _COMPUTING & vars(cls).keys():
+            cls.code = None
 
     @abc.abstractmethod
     def prepare(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import itertools
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnn import threads
+from fastnn._array_steps import all_finite
+from fastnn._guard import Guard
+from fastnn._hold import Hold
 from fastnn._order import new_order
 from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
 from fastnn.engine import Operation, Parameters, Plan, aligned, stacked_views, work_of
 from fastnn.fitting import note_epochs
-from fastnn.history import DivergenceWarning, History
+from fastnn.history import History, warn_of_divergence
 from fastnn.kernels import many, sync
 from fastnn.losses import Loss, SoftmaxCrossEntropy
 from fastnn.model import Sequential
@@ -82,6 +84,16 @@ def fit_many(
     TypeError, ValueError
         If an argument is not as described, or the networks are not of one shape. None is then changed.
 
+    Warns
+    -----
+    DivergenceWarning
+        If a network's loss becomes NaN or infinite: its training ends and its last finite weights are kept.
+
+    Notes
+    -----
+    Ctrl-C ends the training of all after the present native call, a quarter of a second long; the histories are then
+    those that the models have, ``models[0].history`` and so on.
+
     Examples
     --------
     >>> import fastnn as fnn
@@ -100,12 +112,20 @@ def fit_many(
     epochs = check_positive_int(epochs, "epochs")
     batch = None if batch_size is None else check_positive_int(batch_size, "batch_size")
     shuffle = check_flag(shuffle, "shuffle")
-    if seeds is not None and len(seeds) != n:
-        raise ValueError(f"seeds must be one for each of the {n} networks, got {len(seeds)}")
+    if seeds is not None and (not isinstance(seeds, Sequence | np.ndarray) or len(seeds) != n):
+        given = f"{len(seeds)}" if isinstance(seeds, Sequence | np.ndarray) else f"{seeds!r}: pass a list"
+        raise ValueError(f"seeds must be one for each of the {n} networks, got {given}")
     limit = None if n_threads is None else threads.checked(n_threads, "n_threads")
     lowered = [_lowered(model, i) for i, model in enumerate(networks)]
     shape = _shape(lowered[0])
+    owners: dict[int, int] = {}
     for i, operations in enumerate(lowered):
+        for layer in networks[i].layers:
+            if owners.setdefault(id(layer), i) != i:
+                raise ValueError(
+                    f"models[{i}] and models[{owners[id(layer)]}] have a {type(layer).__name__} in common, which only "
+                    "one of them can train: make one for each"
+                )
         if _shape(operations) != shape:
             raise ValueError(f"models[{i}] has another shape than models[0]: fit networks of each shape by themselves")
     inputs, truths = _data(X, y, n, lowered[0][0].n_in)
@@ -186,15 +206,44 @@ class _Run:
         last = [trainer.steps_per_epoch * self.epochs for trainer in self.trainers]
         work = work_of(self.lowered[0], self.trainers[0].plan.rows)
         chunk = max(1, int(CHUNK_SECONDS * _FIRST_PACE / max(n * work, 1e4)))
-        while True:
-            counts = [min(chunk, end - trainer.step) for trainer, end in zip(self.trainers, last, strict=True)]
-            if not any(counts):
-                return
-            workers = min(n, threads.workers(work * sum(counts), limit))
-            began = time.perf_counter()
-            self._chunk(counts, workers, last)
-            took = time.perf_counter() - began
-            chunk = max(1, min(4 * chunk, int(max(counts) * CHUNK_SECONDS / max(took, 1e-6))))
+        self.guard, hold = Guard(self.trainers, self.params, self.state), Hold()
+        try:
+            while True:
+                counts = [min(chunk, end - trainer.step) for trainer, end in zip(self.trainers, last, strict=True)]
+                if not any(counts):
+                    break
+                workers = min(n, threads.workers(work * sum(counts), limit))
+                with hold:
+                    for i in self.guard.before_chunk():
+                        if counts[i]:
+                            self._diverged(i)
+                            last[i], counts[i] = self.trainers[i].step, 0
+                    began = time.perf_counter()
+                    self._chunk(counts, workers, last)
+                    took = time.perf_counter() - began
+                chunk = max(1, min(4 * chunk, int(max(counts) * CHUNK_SECONDS / max(took, 1e-6))))
+        except KeyboardInterrupt:
+            for trainer, end, history in zip(self.trainers, last, self.histories, strict=True):
+                if trainer.step < end:
+                    history.stopped_by = "interrupt"
+            raise
+        finally:
+            hold.close()
+        if not all_finite(self.params.reshape(-1)):
+            for i, row in enumerate(self.params):
+                # The very last update overflowed: the next step would have noticed.
+                if not all_finite(row) and self.histories[i].stopped_by is None:
+                    self._diverged(i)
+
+    def _diverged(self, i: int) -> None:
+        trainer, history = self.trainers[i], self.histories[i]
+        bad = self.guard.restore(i)
+        history.stopped_by, history.diverged_at, history.steps = "divergence", bad, trainer.step
+        history.cut(bad // trainer.steps_per_epoch)
+        warn_of_divergence(
+            f"the loss or a weight of models[{i}] became NaN or infinite at step {bad}: its training ended there and "
+            "its last finite weights are kept. Try a smaller learning rate or scaled inputs."
+        )
 
     def _chunk(self, counts: list[int], workers: int, last: list[int]) -> None:
         n, dtype, trainers = len(counts), self.params.dtype, self.trainers
@@ -233,14 +282,8 @@ class _Run:
             note_epochs(history, done_rows, first, rates[i], trainer.steps_per_epoch, self.networks[i], self.loss)
             history.steps += done
             if done < counts[i]:
+                self._diverged(i)
                 last[i] = trainer.step
-                history.stopped_by, history.diverged_at = "divergence", trainer.step
-                warnings.warn(
-                    f"the loss of models[{i}] became NaN or infinite at step {trainer.step}: its training ended there. "
-                    "Try a smaller learning rate or scaled inputs.",
-                    DivergenceWarning,
-                    stacklevel=5,
-                )
 
 
 def _stack(arrays: list[Array]) -> Array:
@@ -249,6 +292,11 @@ def _stack(arrays: list[Array]) -> Array:
 
 
 def _made(made: Any, count: int | None, name: str, kind: type) -> list[Any]:
+    if isinstance(made, type):
+        remedy = f"pass {made.__name__}()" if made.__name__ != kind.__name__ else "pass a list of them, or a function"
+        raise TypeError(f"{name} must not be a class, got {made.__name__}: {remedy}")
+    if isinstance(made, kind):
+        raise TypeError(f"{name} must be a list, or a function of a network's number, got one {kind.__name__}")
     if callable(made) and not isinstance(made, (list, tuple)):
         if count is None:
             raise ValueError(f"count must be given where {name} is a callable: how many to make")
@@ -280,6 +328,8 @@ def _optimizers(optimizer: Any, n: int) -> list[Optimizer]:
                 f"optimizer[{i}] has a learning rate that follows how training goes, which nobody watches here: "
                 "use a schedule of the step alone, or fit the networks one by one"
             )
+        if not one.compiles:
+            raise TypeError(f"optimizer[{i}] has an update() of its own, which is not called here: use fit()")
         if one.kind != found[0].kind:
             raise ValueError(f"optimizer[{i}] is of another kind than optimizer[0]; use one kind for all")
     return found
@@ -287,7 +337,8 @@ def _optimizers(optimizer: Any, n: int) -> list[Optimizer]:
 
 def _lowered(model: Sequential, i: int) -> list[Operation]:
     operations = model.operations()
-    if not operations or not any(layer.parameters() for layer in model.layers):
+    # All of them are looked at: what cannot be trained is refused before anything changes.
+    if not operations or not any([layer.parameters() for layer in model.layers]):
         raise ValueError(f"models[{i}] must be made of fastnn's own layers and have a Dense among them")
     return operations
 
@@ -300,6 +351,8 @@ def _data(X: Any, y: Any, n: int, width: int) -> tuple[list[Array], list[Any]]:
     apart = isinstance(X, (list, tuple)) and len(X) == n and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in X)
     if not apart:
         x = as_inputs(X, "X", width)
+        if isinstance(y, (list, tuple)) and len(y) == n != len(x) and all(np.ndim(t) > 0 for t in y):
+            raise ValueError(f"y is a list with one for each of the {n} networks, and X is not: pass [X] * {n}")
         return [x] * n, [y] * n
     if not isinstance(y, (list, tuple)) or len(y) != n:
         raise ValueError(f"y must be a list with one for each of the {n} networks, as X is")

@@ -41,7 +41,7 @@ class Sequential:
     seed : int or None
         As given.
     loss : Loss or None
-        Of the last `fit`; `evaluate` uses it.
+        Of the last `fit` or `random_search`; `evaluate` uses it.
     history : History or None
         Of the last `fit`, also where it was interrupted.
     stop_training : bool
@@ -166,7 +166,7 @@ class Sequential:
         ----------
         X : array_like
             Shape (samples, inputs). float32 and float64 stay what they are, and the parameters become so too;
-            everything else becomes float32.
+            lists of Python floats are float64, and everything else becomes float32.
         y : array_like
             For `SoftmaxCrossEntropy` class numbers of shape (samples,) or rows of probabilities; for a regression
             loss shape (samples, outputs), or (samples,) where there is one output.
@@ -215,7 +215,8 @@ class Sequential:
         Notes
         -----
         While this runs, weights and optimiser state may lie in another order in their arrays. Look at them, and use
-        the model, in callbacks or afterwards, not from another thread meanwhile.
+        the model, in callbacks or afterwards, not from another thread meanwhile. What a callback does to weights,
+        penalties, rates or the optimiser counts from the next step on.
 
         Examples
         --------
@@ -239,7 +240,7 @@ class Sequential:
             seed=self.entropy(check_seed(seed)),
             validation_data=validation_data,
             callbacks=check_callbacks(callbacks),
-            progress=progress,
+            progress=None if progress is None else check_flag(progress, "progress"),
             n_threads=None if n_threads is None else threads.checked(n_threads, "n_threads"),
             initial_epoch=check_positive_int(initial_epoch, "initial_epoch", 0),
         )
@@ -380,9 +381,9 @@ class Sequential:
         Raises
         ------
         ValueError
-            If a layer is of a class of your own, which a file cannot bring back.
+            If a layer or its initialiser is of a class of your own, or a number is none: no file can bring it back.
         OSError
-            If the file cannot be written; what was there stays.
+            If the file cannot be written, or the path is no ordinary file's; what was there stays.
         """
         io.write(path, self.layers, self.seed)
 

@@ -217,6 +217,14 @@ class Trainer:
         plan.table[0, network.ROW_WORDS] = plan.row_words if pays else 0
         plan.table[0, network.COLUMN_WORDS] = plan.column_words if pays and gradient else 0
 
+    def take_in(self) -> None:
+        """Take in what somebody has done to the layers' arrays or the optimiser's state since `store`."""
+        self.parameters.bind()
+        self.parameters.bind_state(self.optimizer)
+        self.flat, self.state = self.parameters.flat, self.parameters.state
+        self._note_zeros()
+        self.job[jobs.ROW_WORDS] = self.plan.table[0, network.ROW_WORDS]
+
     def twin(self, operations: Sequence[Operation], parameters: Parameters, optimizer: Any, seed: int) -> Trainer:
         """Return what trains another network of this one's shape on the same data, in a fraction of the time.
 

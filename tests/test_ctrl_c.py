@@ -44,7 +44,7 @@ def presses(monkeypatch):
 
         return pressed
 
-    for kind, name in ((fnn.trainer.Trainer, "run"), (fnn.optimizers.Adam, "update")):
+    for kind, name in ((fnn.trainer.Trainer, "run"), (fnn.optimizers.Optimizer, "update")):
         monkeypatch.setattr(kind, name, pressing(getattr(kind, name)))
     yield seen
     signal.signal(signal.SIGINT, before)
@@ -107,3 +107,45 @@ def test_another_thread_leaves_ctrl_c_alone(presses):
     thread.join()
     assert presses
     assert signal.getsignal(signal.SIGINT) is ours
+
+
+@pytest.mark.parametrize("path", ["compiled", "layers"])
+def test_an_epoch_that_was_interrupted_is_seen_to_its_end(path, monkeypatch):
+    X, y = fnn.datasets.spiral_data(20, 3, seed=0)
+
+    def train(press, pieces):
+        heard, pressed = [], []
+        kind, name = (fnn.trainer.Trainer, "run") if path == "compiled" else (fnn.optimizers.Optimizer, "update")
+        made = getattr(kind, name)
+
+        def step(self, *args):
+            pressed.append(True)
+            if len(pressed) == press:
+                signal.raise_signal(signal.SIGINT)
+            return made(self, *args)
+
+        monkeypatch.setattr(kind, name, step)
+        model = fnn.Sequential(fnn.Dense(2, 8), fnn.ReLU(), fnn.Dense(8, 3), seed=0)
+        optimizer, curves, done = fnn.Adam(fnn.ReduceOnPlateau(0.05, patience=1)), [], 0
+        callbacks = [AtEpoch(lambda: None), *([EachStep()] if path == "layers" else [])]
+        monkeypatch.setattr(callbacks[0], "on_epoch_end", lambda epoch, logs: heard.append(epoch))
+        for _ in range(pieces):
+            try:
+                model.fit(
+                    X, y, optimizer=optimizer, epochs=40 - done, initial_epoch=done, batch_size=None,
+                    validation_data=(X[:30], y[:30]), callbacks=callbacks, progress=False,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                assert model.history.stopped_by == "interrupt"
+            assert len(model.history["val_loss"]) == len(model.history["loss"])
+            curves += model.history["val_loss"]
+            done = len(curves)
+        assert heard == list(range(40))
+        monkeypatch.setattr(kind, name, made)
+        return curves, [a.tobytes() for a in model.parameters().values()]
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert train(7, 2) == train(0, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)

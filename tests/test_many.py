@@ -1,11 +1,14 @@
 """Networks trained side by side have the bits of networks trained alone."""
 
+import contextlib
 import functools
+import signal
 
 import numpy as np
 import pytest
 
 import fastnn as fnn
+from fastnn import many
 
 
 def _make(widths, activation):
@@ -138,3 +141,78 @@ def test_bad_arguments_change_nothing(change, error, name):
     other = [_make((2, 8, 3), fnn.ReLU)(0), _make((2, 9, 3), fnn.ReLU)(0)]
     with pytest.raises(ValueError, match="another shape"):
         fnn.fit_many(other, X, y)
+
+
+def test_ctrl_c_ends_all_with_their_steps_written_down(monkeypatch):
+    X, y = fnn.datasets.spiral_data(30, 3, seed=0)
+    monkeypatch.setattr(many, "CHUNK_SECONDS", 1e-6)
+    made, calls = many._Run._chunk, []
+
+    def pressed(self, *args):
+        calls.append(args)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        made(self, *args)
+
+    monkeypatch.setattr(many._Run, "_chunk", pressed)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        make = _make((2, 8, 3), fnn.ReLU)
+        models, optimizers = [make(i) for i in range(3)], [fnn.Adam(0.01) for _ in range(3)]
+        with pytest.raises(KeyboardInterrupt):
+            fnn.fit_many(models, X, y, optimizer=optimizers, epochs=10**6, batch_size=None)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(calls) == 3
+    for i, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
+        history, one, alone = model.history, make(i), fnn.Adam(0.01)
+        assert history.stopped_by == "interrupt" and history.steps == optimizer.step == len(history["loss"]) > 0
+        one.fit(X, y, optimizer=alone, epochs=history.steps, batch_size=None)
+        assert [a.tobytes() for a in model.parameters().values()] == [a.tobytes() for a in one.parameters().values()]
+
+
+def test_the_last_update_may_not_leave_infinite_weights():
+    X, y = fnn.datasets.spiral_data(30, 3, seed=0)
+    settings = {"loss": fnn.MeanSquaredError(), "batch_size": None, "epochs": 3}
+    make, targets = _make((2, 8, 3), fnn.ReLU), np.eye(3)[y] * 100
+    models, rates = [make(i) for i in range(3)], [0.01, 1e300, 0.01]
+    with pytest.warns(fnn.DivergenceWarning, match=r"models\[1\]") as told:
+        histories = fnn.fit_many(models, X, targets, optimizer=[fnn.SGD(rate) for rate in rates], **settings)
+    assert [w.filename for w in told] == [__file__]
+    for i, (model, history) in enumerate(zip(models, histories, strict=True)):
+        one = make(i)
+        with pytest.warns(fnn.DivergenceWarning) if i == 1 else contextlib.nullcontext():
+            alone = one.fit(X, targets, optimizer=fnn.SGD(rates[i]), **settings)
+        assert all(np.isfinite(a).all() for a in model.parameters().values())
+        assert [a.tobytes() for a in model.parameters().values()] == [a.tobytes() for a in one.parameters().values()]
+        assert dict(history) == dict(alone)
+        assert (history.steps, history.diverged_at) == (alone.steps, alone.diverged_at)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"optimizer": fnn.Adam}, TypeError, r"optimizer must not be a class, got Adam: pass Adam\(\)"),
+        ({"models": fnn.Sequential}, TypeError, "models must not be a class"),
+        ({"models": _make((2, 8, 3), fnn.ReLU)(0)}, TypeError, "models must be a list"),
+        ({"seeds": 5}, ValueError, "seeds must be one for each"),
+        ({"y": [[0, 1], [1, 0]]}, ValueError, "y is a list with one for each"),
+    ],
+)
+def test_what_is_likely_meant_is_told(change, error, says):
+    X, y = fnn.datasets.spiral_data(30, 3, seed=0)
+    make = _make((2, 8, 3), fnn.ReLU)
+    arguments = {"models": [make(0), make(1)], "X": X, "y": y, "epochs": 1} | change
+    with pytest.raises(error, match=says):
+        fnn.fit_many(**arguments)
+
+
+def test_networks_with_a_layer_in_common_are_refused():
+    X, y = fnn.datasets.spiral_data(30, 3, seed=0)
+    first = fnn.Dense(2, 8, seed=0)
+    models = [fnn.Sequential(first, fnn.ReLU(), fnn.Dense(8, 3), seed=i) for i in range(2)]
+    before = first.weights.copy()
+    with pytest.raises(ValueError, match="models.1. and models.0. have a Dense in common"):
+        fnn.fit_many(models, X, y, epochs=1)
+    assert (first.weights == before).all() and models[0].history is None
