@@ -56,25 +56,27 @@ class Guard:
         now = time.perf_counter()
         if not changed and now - self._taken < self._cost / _SHARE:
             return []
-        n = len(self._trainers)
-        finite = all_finite(self._flat.reshape(-1))
-        rows = list(range(n)) if finite else [i for i, row in enumerate(self._flat) if all_finite(row)]
+        trainers, room, values = self._trainers, self._room, [self._flat]
         # Before an optimiser's first step its state is zero.
-        with_state = any(trainer.optimizer.step for trainer in self._trainers)
-        values = [self._flat, *self._state] if with_state else [self._flat]
+        with_state = any([trainer.optimizer.step for trainer in trainers])
+        if with_state:
+            values += self._state
         # Each copy takes the last one's place: two at once would be half of what a large network needs in all.
-        self._room += [np.empty_like(value) for value in values[len(self._room) :]]
-        for place, value in zip(self._room, values, strict=False):
-            if finite:
-                place[...] = value
-            else:
-                place[rows] = value[rows]
-        for i in rows:
-            self._steps[i] = self._trainers[i].step, self._trainers[i].optimizer.step, with_state
+        room += [np.empty_like(value) for value in values[len(room) :]]
+        rows: list[int] | slice = slice(None)
+        wrong: list[int] = []
+        if not all_finite(self._flat):
+            rows = [i for i, row in enumerate(self._flat) if all_finite(row)]
+            wrong = sorted(set(range(len(trainers))) - set(rows))
+        for place, value in zip(room, values, strict=False):
+            place[rows] = value[rows]
+        for i, trainer in enumerate(trainers):
+            if i not in wrong:
+                self._steps[i] = trainer.step, trainer.optimizer.step, with_state
         self._taken = time.perf_counter()
         # The next copy is of the state too, whatever this one was of.
         self._cost = (self._taken - now) * (1 if with_state else 1 + len(self._state))
-        return [] if finite else sorted(set(range(n)) - set(rows))
+        return wrong
 
     def restore(self, i: int = 0) -> int:
         """Go back to the last finite parameters of a network, if there are any and these are not.

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastnn import threads
+from fastnn._lowering import Operation
 from fastnn.arrays import Array
-from fastnn.engine import Operation
 from fastnn.kernels import network, order
 
 # Elements of the inputs, and outputs of the first layer, below which looking for keys takes too large a part of a run:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fastnn import threads
 from fastnn._array_steps import check_finite, in_order
-from fastnn.activations import Activation, Linear, Softmax
+from fastnn._lowering import Operation, work_of
 from fastnn.arrays import Array
 from fastnn.base import Layer
 from fastnn.kernels import gemm, losses, network, panels, predict, zeros
@@ -19,76 +19,6 @@ from fastnn.layers import Dense, Dropout
 LINE = 16  # elements between buffers' starts: a cache line of float32
 _PREDICT_ROWS = 96
 _PANEL_ROWS = 2 * _PREDICT_ROWS  # of each worker, from which on weights are laid out in panels once for all blocks
-
-
-class Operation(NamedTuple):
-    """One row of a plan: a layer, with the activation that follows it where it is a dense one."""
-
-    kind: int
-    n_in: int
-    n_out: int
-    activation: int
-    layer: Layer
-    place: int
-
-
-def lower(layers: Sequence[Layer]) -> list[Operation] | None:
-    """Return the operations that stand for `layers`, or None if one of them is not fastnn's own.
-
-    The layers' widths must fit each other, and one at least must be dense.
-    """
-    operations: list[Operation] = []
-    width = next((layer.n_inputs for layer in layers if layer.n_inputs is not None), None)
-    for place, layer in enumerate(layers):
-        if width is None:
-            return None
-        if isinstance(layer, Dense) and _as_ours(layer, Dense):
-            operations.append(Operation(network.DENSE, width, layer.n_outputs, gemm.LINEAR, layer, place))
-            width = layer.n_outputs
-        elif _as_ours(layer, Linear):
-            continue
-        elif isinstance(layer, Activation) and type(layer).__module__ == "fastnn.activations":
-            last = operations[-1] if operations else None
-            if last is not None and last.kind == network.DENSE and last.activation == gemm.LINEAR:
-                operations[-1] = last._replace(activation=layer.code)
-            else:
-                operations.append(Operation(network.ACTIVATION, width, width, layer.code, layer, place))
-        elif _as_ours(layer, Softmax):
-            operations.append(Operation(network.SOFTMAX, width, width, gemm.LINEAR, layer, place))
-        elif _as_ours(layer, Dropout):
-            operations.append(Operation(network.DROPOUT, width, width, gemm.LINEAR, layer, place))
-        else:
-            return None
-    return operations
-
-
-_COMPUTING = ("forward", "backward", "parameters", "gradients", "penalty", "draw_from")
-
-
-def _as_ours(layer: Layer, kind: type[Layer]) -> bool:
-    """Tell whether a layer is of a kind, and a subclass or an object of yours does not compute anything else."""
-    return isinstance(layer, kind) and all(
-        name not in layer.__dict__ and getattr(type(layer), name, None) is getattr(kind, name, None)
-        for name in _COMPUTING
-    )
-
-
-def settings_of(operations: Sequence[Operation]) -> list[tuple[float | None, ...]]:
-    """Return the numbers of the layers that are written into a plan."""
-    settings: list[tuple[float | None, ...]] = []
-    for layer in (o.layer for o in operations):
-        if isinstance(layer, Dense):
-            settings.append((layer.weight_l1, layer.weight_l2, layer.bias_l1, layer.bias_l2))
-        elif isinstance(layer, Dropout):
-            settings.append((layer.rate, layer.seed))
-    return settings
-
-
-def work_of(operations: Sequence[Operation], rows: int) -> float:
-    """Return the floating-point operations of one training step."""
-    dense = [o for o in operations if o.kind == network.DENSE]
-    first = 2.0 * dense[0].n_in * dense[0].n_out
-    return rows * (sum(6.0 * o.n_in * o.n_out for o in dense) - first)
 
 
 def aligned(size: int, dtype: np.dtype[Any], zero: bool = False) -> Array:
@@ -234,16 +164,24 @@ class Parameters:
         self.flat = aligned(plan.n_params, dtype, True) if flat is None else flat
         self.state: list[Array] = [np.empty(0, dtype)] * 3
         self._state_of: Callable[[], Any] = lambda: None
-        self._mark: object = None
+        self._mark: tuple[object, int] | None = None
         self._places = plan.parameters
         self.views = [self.flat[where].reshape(shape) for *_, where, shape in self._places] if views is None else views
         self._owners: list[tuple[Any, str, Array]] = [
             (operations[i].layer, name, view) for (i, name, _, _), view in zip(self._places, self.views, strict=True)
         ]
 
+    def _others(self) -> list[tuple[Any, str, Array]]:
+        """Return the places where a layer holds an array that is not our view."""
+        return [owner for owner in self._owners if getattr(owner[0], owner[1]) is not owner[2]]
+
+    def serve(self, optimizer: Any) -> bool:
+        """Tell whether all that the layers and the optimiser hold is ours, as `bind` and `bind_state` left it."""
+        return self._mark == (optimizer.state_mark, optimizer.n_slots) and not self._others()
+
     def read(self) -> None:
         """Copy in what the layers hold and is not ours already."""
-        others = [owner for owner in self._owners if getattr(owner[0], owner[1]) is not owner[2]]
+        others = self._others()
         if others:
             values = [_checked(*owner) for owner in others]
             # Layers may have exchanged their arrays, which are ours: all are read before any is written.
@@ -268,11 +206,12 @@ class Parameters:
         `parts` are these views, a tuple for each parameter, if somebody has made them.
         """
         count, zero = optimizer.n_slots, True
+        mark = optimizer.state_mark, count
+        if state is None and self._mark == mark:
+            return
         ours = self._state_of() is optimizer and all(len(s) > 0 for s in self.state[:count])
         if state is not None:
             self.state = list(state)
-        elif ours and self._mark is optimizer.state_mark:
-            return
         elif not ours:
             # Another optimiser may come back to the arrays that are there: they stay its own.
             self.state = [aligned(self.flat.size if i < count else 0, self.dtype, True) for i in range(3)]
@@ -291,7 +230,7 @@ class Parameters:
                 for target in targets:
                     target[...] = 0.0
             optimizer.bind(layer, name, targets)
-        self._mark = optimizer.state_mark
+        self._mark = optimizer.state_mark, count
 
 
 def _checked(layer: Layer, name: str, view: Array) -> Array:
@@ -389,7 +328,4 @@ class Predictor:
         return row_loss, hits
 
 
-__all__ = [
-    "LINE", "Operation", "Parameters", "Plan", "Predictor", "aligned", "lower", "settings_of", "stacked_views",
-    "work_of",
-]  # fmt: skip
+__all__ = ["LINE", "Parameters", "Plan", "Predictor", "aligned", "stacked_views"]

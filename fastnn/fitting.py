@@ -14,11 +14,12 @@ from fastnn._array_steps import FLOAT32, FLOAT64, all_finite, in_order
 from fastnn._bar import Bar
 from fastnn._guard import Guard
 from fastnn._hold import Hold
+from fastnn._lowering import settings_of, work_of
 from fastnn._order import new_order
 from fastnn.arrays import Array, as_inputs, as_passed
 from fastnn.base import Layer
 from fastnn.callbacks import Callback, EarlyStopping
-from fastnn.engine import Parameters, settings_of, work_of
+from fastnn.engine import Parameters
 from fastnn.history import History, warn_of_divergence
 from fastnn.kernels import losses
 from fastnn.kernels.order import epoch_order
@@ -153,8 +154,12 @@ class Fit:
         trainer.step = step
         last = (self.initial_epoch + self.epochs) * self.steps_per_epoch
         trainer.lay_out(self.steps_per_epoch if self.each_epoch else last - step)
-        self.settings = settings_of(self.operations)
+        self.settings = self._settings()
         return trainer
+
+    def _settings(self) -> tuple[int, list[tuple[float | None, ...]]]:
+        """Return what a trainer is made for, beside the data."""
+        return self.optimizer.kind, settings_of(self.operations or ())
 
     def _new_guard(self) -> Guard:
         rows = [array.reshape(1, -1) for array in (self.trainer.flat, *self.trainer.state)]
@@ -162,13 +167,13 @@ class Fit:
 
     def _take_in(self) -> Guard | None:
         """Take in what callbacks may have done to the layers or the optimiser; return a new guard if there must be."""
-        assert self.operations is not None
-        trainer, before = self.trainer, (self.trainer.flat, *self.trainer.state)
-        trainer.take_in()
-        if settings_of(self.operations) != self.settings:
-            self.trainer = self._new_trainer(trainer.parameters, trainer.step)
-        elif all(a is b for a, b in zip(before, (trainer.flat, *trainer.state), strict=True)):
+        trainer = self.trainer
+        settled = self._settings() == self.settings
+        if settled and trainer.parameters.serve(self.optimizer):
             return None
+        trainer.take_in()
+        if not settled:
+            self.trainer = self._new_trainer(trainer.parameters, trainer.step)
         return self._new_guard()
 
     def _run_chunks(self) -> None:

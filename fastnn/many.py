@@ -14,9 +14,10 @@ from fastnn import threads
 from fastnn._array_steps import all_finite
 from fastnn._guard import Guard
 from fastnn._hold import Hold
+from fastnn._lowering import Operation, work_of
 from fastnn._order import new_order
 from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
-from fastnn.engine import Operation, Parameters, Plan, aligned, stacked_views, work_of
+from fastnn.engine import Parameters, Plan, aligned, stacked_views
 from fastnn.fitting import note_epochs
 from fastnn.history import History, warn_of_divergence
 from fastnn.kernels import many, sync

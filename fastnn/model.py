@@ -12,10 +12,11 @@ import numpy as np
 from fastnn import io, threads
 from fastnn._arguments import check_callbacks, check_kind, check_layers
 from fastnn._array_steps import FLOAT32, FLOAT64
+from fastnn._lowering import Operation, lower
 from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
 from fastnn.base import Layer
 from fastnn.callbacks import Callback
-from fastnn.engine import Operation, Parameters, Predictor, lower
+from fastnn.engine import Parameters, Predictor
 from fastnn.fitting import Fit
 from fastnn.history import History
 from fastnn.kernels import losses

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastnn import threads
+from fastnn._lowering import Operation, work_of
 from fastnn.arrays import Array
-from fastnn.engine import LINE, Operation, Parameters, Plan, aligned, plan_of, work_of
+from fastnn.engine import LINE, Parameters, Plan, aligned, plan_of
 from fastnn.kernels import gemm, jobs, losses, narrow, network, panels, sync, train, zeros
 
 # Panels pay for batches so small that updates are a large part of a step (784-128-128-10, 128 rows: 387 -> 355 µs; at
@@ -222,8 +223,9 @@ class Trainer:
         self.parameters.bind()
         self.parameters.bind_state(self.optimizer)
         self.flat, self.state = self.parameters.flat, self.parameters.state
-        self._note_zeros()
-        self.job[jobs.ROW_WORDS] = self.plan.table[0, network.ROW_WORDS]
+        if self._sparse[0]:
+            self._note_zeros()
+            self.job[jobs.ROW_WORDS] = self.plan.table[0, network.ROW_WORDS]
 
     def twin(self, operations: Sequence[Operation], parameters: Parameters, optimizer: Any, seed: int) -> Trainer:
         """Return what trains another network of this one's shape on the same data, in a fraction of the time.

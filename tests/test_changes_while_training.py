@@ -93,9 +93,17 @@ def slow_down(model, epoch, optimizer):
     optimizer.learning_rate = 0.02 / (epoch + 1)
 
 
+def remember(model, epoch, optimizer):
+    if epoch == 4:
+        if isinstance(optimizer, fnn.SGD):
+            optimizer.momentum, optimizer.nesterov = 0.9, True
+        else:
+            optimizer.amsgrad = True
+
+
 @pytest.mark.parametrize(
     "act",
-    [clip, clip_in_place, use_in_float64, forget, penalise, drop_less, train_otherwise, slow_down],
+    [clip, clip_in_place, use_in_float64, forget, penalise, drop_less, train_otherwise, slow_down, remember],
     ids=lambda act: act.__name__,
 )
 @pytest.mark.parametrize("optimizer", [lambda: fnn.Adam(0.02), lambda: fnn.SGD(0.1)], ids=["Adam", "SGD"])

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastnn import threads
+from fastnn._lowering import Operation, work_of
 from fastnn.arrays import Array
-from fastnn.engine import Operation, Parameters, Plan, aligned, work_of
+from fastnn.engine import Parameters, Plan, aligned
 from fastnn.kernels import book, book_train, book_values, gemm, jobs, narrow, network, panels, sync
 from fastnn.layers import Dense
 from fastnn.nnfs import _common
