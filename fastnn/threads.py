@@ -93,8 +93,11 @@ def limited(limit: int | None) -> Iterator[None]:
 
 
 def max_workers() -> int:
-    """Return the largest number of workers that `run` may ask for: to size scratch arrays."""
-    return get_num_threads()
+    """Return the most workers there can ever be in this process, whatever is allowed now: to size scratch arrays.
+
+    Arrays that are kept from call to call may meet a higher limit than the one they were made under.
+    """
+    return numba.config.NUMBA_NUM_THREADS
 
 
 def workers(work: float, limit: int | None = None, enough: float = SERIAL_WORK) -> int:

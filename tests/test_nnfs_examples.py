@@ -81,6 +81,26 @@ def test_plots_name_what_is_wrong():
     assert ax.has_data()
 
 
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [(int, "f4"), (np.uint8, "f4"), (bool, "f4"), (np.float16, "f4"), (np.float32, "f4"), (np.float64, "f8")],
+)
+def test_regions_are_those_between_whole_numbers_too(kind, wanted):
+    pytest.importorskip("matplotlib").use("Agg")
+    grids = []
+
+    def predict(points):
+        grids.append(points)
+        return points
+
+    X = np.array([[0, 0], [1, 0], [1, 1]]).astype(kind)
+    plotting.decision_regions(predict, X, [0, 1, 1], resolution=25)
+    (grid,) = grids
+    assert grid.dtype == wanted
+    for column in grid.T:
+        np.testing.assert_allclose(np.unique(column), np.linspace(-0.1, 1.1, 25), rtol=1e-6, atol=1e-7)
+
+
 def test_plots_without_matplotlib_say_what_to_install(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)

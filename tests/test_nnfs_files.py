@@ -72,6 +72,21 @@ def test_a_model_comes_back_and_goes_on_with_the_same_bits(tmp_path, optimizer, 
     same_parameters(model, again)
 
 
+def test_a_pickle_holds_neither_what_passed_through_nor_private_names(tmp_path):
+    model, X, y = trained()
+    for _ in range(2):
+        model.backward(model.forward(X), y)
+    noted = model, *model.layers, model.loss, model.optimizer, model.accuracy, model.softmax_classifier_output.loss
+    for part in noted:
+        part._note = 3
+    model.save(tmp_path / "spiral.model", format="pickle")
+    raw = (tmp_path / "spiral.model").read_bytes()
+    for name in (b"dinputs", b"dweights", b"inputs", b"output", b"_note", b"_scratch"):
+        assert b"\x8c" + bytes([len(name)]) + name not in raw
+    same_parameters(model, book.Model.load(tmp_path / "spiral.model"))
+    assert model.layers[2].dinputs.shape == (90, 8) and model.loss._note == 3
+
+
 def test_every_kind_of_part_comes_back(tmp_path):
     model = book.Model()
     for layer in (book.Layer_Dense(1, 4), book.Activation_Sigmoid(), book.Layer_Dense(4, 1), book.Activation_Linear()):

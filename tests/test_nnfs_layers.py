@@ -7,8 +7,12 @@ import nnfs_numpy as numpy_classes
 import numpy as np
 import pytest
 
+import fastnn
 import fastnn.nnfs as book
-from fastnn.nnfs import datasets
+from fastnn import threads
+from fastnn.kernels import book as kernels
+from fastnn.kernels import book_layers
+from fastnn.nnfs import _common, datasets
 
 DTYPES = (np.float64, np.float32)
 TOLERANCE = {np.float64: 1e-12, np.float32: 3e-6}
@@ -66,6 +70,25 @@ def test_dinputs_that_nobody_read_are_those_of_the_weights_at_the_time():
     del layer.dinputs
     assert not hasattr(layer, "dinputs")
     assert not hasattr(book.Layer_Dense(2, 2), "dinputs")
+
+
+def test_inputs_of_another_dtype_between_do_not_matter():
+    """A gradient of the other dtype swaps the scratch that the quick call of `forward` relies on."""
+    layer, x = book.Layer_Dense(3, 20), random(4, 3)
+    w, b = layer.weights.copy(), layer.biases.copy()
+    for _ in range(3):
+        layer.weights, layer.biases = w, b
+        layer.forward(x)
+        layer.forward(x)
+        layer.weights, layer.biases = w.astype(np.float32), b.astype(np.float32)
+        layer.inputs = x.astype(np.float32)
+        layer.backward(np.ones((4, 20), np.float32))
+        assert layer.dinputs.dtype == np.float32
+        layer.weights, layer.biases = w, b
+        layer.forward(x)
+        layer.backward(np.ones((4, 20)))
+        np.testing.assert_allclose(layer.output, x @ w + b)
+        np.testing.assert_allclose(layer.dinputs, np.ones((4, 20)) @ w.T)
 
 
 def test_draws_and_dtypes_are_numpys():
@@ -233,6 +256,19 @@ def test_value_losses(name, shape, dtype):
     np.testing.assert_allclose(ours.dinputs, theirs.dinputs, rtol=2e-6 if dtype == np.float64 else 0.2)
 
 
+def test_two_plain_rows_are_one_sample():
+    """As scripts of the early chapters pass them."""
+    p, y = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0])
+    for given in (p, y), (p.tolist(), y.tolist()):
+        loss = book.Loss_MeanSquaredError()
+        np.testing.assert_allclose(loss.forward(*given), np.mean((p - y) ** 2, axis=-1))
+        np.testing.assert_allclose(loss.calculate(*given), 1 / 3)
+        loss.backward(*given)
+        np.testing.assert_allclose(loss.dinputs, -2 * (y - p) / 3)
+    with pytest.raises(ValueError, match=r"got \(2,\)"):
+        loss.forward(p, y[:2])
+
+
 def test_mean_absolute_error_has_the_right_sign_unless_the_books_is_wanted():
     p, y = np.array([[3.0], [0.0]]), np.array([[1.0], [1.0]])
     ours, exact = book.Loss_MeanAbsoluteError(), book.Loss_MeanAbsoluteError(book_exact=True)
@@ -254,6 +290,43 @@ def test_joint_sigmoid():
     loss.backward(sigmoid.output, y)
     sigmoid.backward(loss.dinputs)
     np.testing.assert_allclose(joint.dinputs, sigmoid.dinputs, rtol=1e-9)
+
+
+class SmoothedLoss(book.Loss_CategoricalCrossentropy):
+    def forward(self, y_pred, y_true):
+        smooth = 0.9 * np.eye(y_pred.shape[1])[y_true] + 0.1 / y_pred.shape[1]
+        return -np.sum(smooth * np.log(y_pred), axis=1)
+
+
+class WarmSoftmax(book.Activation_Softmax):
+    def forward(self, inputs, training=True):
+        super().forward(inputs / 2.0)
+
+
+@pytest.mark.parametrize("where", ["at once", "later"])
+def test_the_joint_pair_goes_through_a_users_own_parts(where):
+    z, y = random(30, 4), np.random.default_rng(1).integers(0, 4, 30)
+    for name, part in (("loss", SmoothedLoss()), ("activation", WarmSoftmax())):
+        ours = book.Activation_Softmax_Loss_CategoricalCrossentropy()
+        if where == "later":
+            ours.forward(z, y)
+            ours.forward(z, y)
+        setattr(ours, name, part)
+        for _ in range(3):
+            value = ours.forward(z, y)
+            softmax = WarmSoftmax() if name == "activation" else book.Activation_Softmax()
+            softmax.forward(z)
+            loss = SmoothedLoss() if name == "loss" else book.Loss_CategoricalCrossentropy()
+            np.testing.assert_allclose(value, loss.calculate(softmax.output, y))
+            assert (ours.output == softmax.output).all() and ours.output is ours.activation.output
+            ours.backward(ours.output, y)  # in the book, the same whatever the parts are
+            np.testing.assert_allclose(ours.dinputs, (softmax.output - np.eye(4)[y]) / 30)
+
+
+def test_the_joint_pair_goes_through_methods_put_on_its_parts():
+    ours = book.Activation_Softmax_Loss_CategoricalCrossentropy()
+    ours.loss.forward = lambda y_pred, y_true: np.full(len(y_pred), 7.0)
+    assert ours.forward(random(5, 3), np.zeros(5, int)) == 7.0
 
 
 OPTIMIZERS = [
@@ -289,6 +362,28 @@ def test_optimizers(name, arguments, dtype, mixed):
             )
 
 
+@pytest.mark.parametrize("name, arguments", OPTIMIZERS)
+def test_gradients_that_numpy_broadcasts_are_taken(name, arguments):
+    rows = np.array([1.0, -2.0, 3.0]), 0, np.array([[0.5]]), [[1.0, 2.0, 3.0]]
+    ours, theirs = (getattr(module, f"Optimizer_{name}")(**arguments) for module in (book, numpy_classes))
+    layers = [book.Layer_Dense(5, 3), numpy_classes.Layer_Dense(5, 3)]
+    layers[1].weights = layers[0].weights.copy()
+    for dbiases in rows:
+        for layer, optimizer in zip(layers, (ours, theirs), strict=True):
+            layer.dweights, layer.dbiases = random(1, 3), np.asarray(dbiases)
+            optimizer.pre_update_params()
+            optimizer.update_params(layer)
+            optimizer.post_update_params()
+        for attribute in ("weights", "biases"):
+            found, expected = (getattr(layer, attribute) for layer in layers)
+            assert found.shape == expected.shape
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for dbiases in (np.ones(2), np.ones((2, 3)), np.ones((1, 1, 3))):
+        layers[0].dbiases = dbiases
+        with pytest.raises(ValueError, match=r"dbiases must have the shape \(1, 3\) of the biases"):
+            ours.update_params(layers[0])
+
+
 def test_an_optimizer_inherits_the_layers_state():
     layer = book.Layer_Dense(2, 2)
     layer.dweights, layer.dbiases = np.ones((2, 2)), np.ones((1, 2))
@@ -311,6 +406,21 @@ def test_user_made_layers_are_updated_too():
     for _ in range(2):
         book.Optimizer_SGD(learning_rate=0.25).update_params(layer)
     assert (layer.weights == 0.5).all() and (layer.biases == 0.5).all()
+
+
+class OwnLayer:
+    def __init__(self):
+        self.weights, self.biases = np.ones((2, 2)), np.ones((1, 2))
+        self.dweights, self.dbiases = np.ones((2, 2)), np.ones((1, 2))
+
+
+@pytest.mark.parametrize("name, arguments", OPTIMIZERS)
+def test_user_made_layers_can_be_pickled_after_an_update(name, arguments):
+    layer, optimizer = OwnLayer(), getattr(book, f"Optimizer_{name}")(**arguments)
+    optimizer.update_params(layer)
+    assert not [attribute for attribute in vars(layer) if attribute.startswith("_")]
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert (twin.weights == layer.weights).all() and (twin.weights < 1).all()
 
 
 def test_learning_rates_are_printed_as_given():
@@ -351,10 +461,14 @@ WRONG = [
     (lambda: book.Layer_Dropout(1.0), ValueError, "rate"),
     (lambda: book.Layer_Dense(2, 2).forward(np.ones((3, 3))), ValueError, "inputs must have 2 columns"),
     (lambda: book.Layer_Dense(2, 2).forward(np.array([["a", "b"]])), TypeError, "inputs"),
+    (lambda: backward(np.ones((3, 5))), ValueError, "dvalues must have 2 columns, one for each neuron of the layer"),
+    (lambda: backward(np.ones((2, 2))), ValueError, "dvalues must have a row for each of the 3 samples"),
     (lambda: book.Optimizer_SGD(learning_rate="fast"), TypeError, "learning_rate"),
     (lambda: book.Optimizer_Adam(beta_1=1.0), ValueError, "beta_1"),
     (lambda: book.Loss_BinaryCrossentropy().forward(np.ones((4, 1)), np.ones(4)), ValueError, r"reshape\(-1, 1\)"),
     (lambda: book.Accuracy_Categorical(binary=True).calculate(np.ones((4, 1)), np.ones(4)), ValueError, "reshape"),
+    (lambda: book.Accuracy_Categorical().calculate(np.ones((4, 1)), np.ones((4, 1))), ValueError, "pass binary=True"),
+    (lambda: book.Accuracy_Categorical().calculate(np.ones((4, 3)), np.ones((4, 3))), ValueError, "pass binary=True"),
     (lambda: joint(np.ones((3, 2)), np.array([0, 1, 2])), ValueError, "got 2 at row 2"),
     (lambda: joint(np.ones((3, 2)), np.array([0, -1, 1])), ValueError, "got -1 at row 1"),
     (lambda: joint(np.ones((3, 2)), np.zeros((3, 1), int)), ValueError, "ravel"),
@@ -368,6 +482,12 @@ WRONG = [
     (lambda: book.init(default_dtype="float16"), ValueError, "default_dtype"),
     (lambda: datasets.spiral_data(0, 3), ValueError, "samples"),
 ]
+
+
+def backward(dvalues):
+    layer = book.Layer_Dense(4, 2)
+    layer.forward(np.ones((3, 4)))
+    layer.backward(dvalues)
 
 
 def joint(z, y):
@@ -385,11 +505,69 @@ def test_objects_are_copied_without_what_is_ours():
     layer.forward(np.ones((4, 2)))
     layer.backward(np.ones((4, 3)))
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert not [name for name in twin.__dict__ if name.startswith("_")]
+        assert not {"_scratch", "_known", "_checked", "_made", "_held"} & twin.__dict__.keys()
         twin.forward(np.ones((4, 2)))
         assert (twin.output == layer.output).all()
         twin.weights += 1
     assert (layer.weights < 0.5).all()
+
+
+def test_copies_keep_dinputs_and_read_nothing_of_the_original():
+    layer, x, d = book.Layer_Dense(3, 2), random(4, 3), random(4, 2)
+    assert not hasattr(copy.deepcopy(layer), "dinputs")
+    for _ in range(3):  # the last two gradients are put off, as nothing has read one
+        layer.forward(x)
+        layer.backward(d)
+        for twin in (copy.copy(layer), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            np.testing.assert_allclose(twin.dinputs, d @ layer.weights.T)
+        assert not layer._wanted
+
+
+class GainLayer(book.Layer_Dense):
+    def __init__(self, n_inputs, n_neurons):
+        super().__init__(n_inputs, n_neurons)
+        self._gain, self.__secret = 2.0, [3]
+
+    def forward(self, inputs, training=True):
+        super().forward(inputs, training)
+        self.output = self._gain * self.output * self.__secret[0]
+
+
+def test_copies_keep_what_a_subclass_calls_private():
+    layer = GainLayer(2, 3)
+    for _ in range(2):
+        layer.forward(np.ones((4, 2)))
+        layer.backward(np.ones((4, 3)))
+        book.Optimizer_Adam().update_params(layer)
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert twin._gain == 2.0 and not {"_scratch", "_made", "_held"} & twin.__dict__.keys()
+        layer.forward(np.ones((4, 2)))
+        twin.forward(np.ones((4, 2)))
+        assert (twin.output == layer.output).all()
+
+
+def test_all_that_is_ours_is_declared():
+    """So that a copy leaves it out: a private name that no class declares would count as the user's."""
+    x, y = random(40, 3), np.zeros(40, int)
+    dense, joint = book.Layer_Dense(3, 3), book.Activation_Softmax_Loss_CategoricalCrossentropy()
+    activations = [kind() for kind in (book.Activation_ReLU, book.Activation_Sigmoid, book.Activation_Softmax)]
+    optimizers = [getattr(book, f"Optimizer_{name}")(**arguments) for name, arguments in OPTIMIZERS]
+    losses = book.Loss_MeanSquaredError(), book.Loss_CategoricalCrossentropy()
+    for _ in range(3):
+        for part in (dense, *activations):
+            part.forward(x)
+            part.backward(x)
+        joint.forward(x, y)
+        joint.backward(joint.output, y)
+        losses[0].calculate(x, x)
+        losses[1].calculate(joint.output, y)
+        for optimizer in optimizers:
+            optimizer.pre_update_params()
+            optimizer.update_params(dense)
+            optimizer.post_update_params()
+    for part in (dense, joint, *activations, *optimizers, *losses):
+        private = {name for name in vars(part) if name.startswith("_")}
+        assert private <= _common.private_names(type(part)), part
 
 
 def test_data_sets_draw_from_the_global_generator():
@@ -420,8 +598,6 @@ def test_init_sets_dtypes_and_seeds_but_replaces_nothing():
 
 
 def test_large_layers_use_the_same_bits_for_any_number_of_threads():
-    import fastnn
-
     x, d = random(700, 200, dtype=np.float32), random(700, 150, dtype=np.float32, seed=1)
     found = []
     try:
@@ -441,3 +617,56 @@ def test_large_layers_use_the_same_bits_for_any_number_of_threads():
     finally:
         fastnn.set_num_threads(None)
     assert found[0] == found[1] == found[2]
+
+
+def test_scratch_is_enough_after_the_limit_is_raised(monkeypatch):
+    real, seen = threads.call, []
+
+    def call(kernel, n_workers, *arguments, **more):
+        if kernel is kernels.softmax:
+            assert arguments[2].size >= kernels.probability_scratch(n_workers)
+            seen.append(n_workers)
+        elif kernel is kernels.cross_entropy:
+            assert arguments[4].size >= kernels.probability_scratch(n_workers, len(arguments[0]))
+            seen.append(n_workers)
+        return real(kernel, n_workers, *arguments, **more)
+
+    monkeypatch.setattr(threads, "call", call)
+    z, y = random(8000, 10), np.zeros(8000, int)
+    softmax, joint = book.Activation_Softmax(), book.Activation_Softmax_Loss_CategoricalCrossentropy()
+    try:
+        for limit in (1, None):
+            fastnn.set_num_threads(limit)
+            softmax.forward(z)
+            joint.forward(z, y)
+    finally:
+        fastnn.set_num_threads(None)
+    most = threads.max_workers()
+    assert seen == [1, 1, min(most, 6), min(most, 8)]
+    assert (softmax.output == joint.output).all()
+
+
+def test_a_limit_changed_between_sizing_and_running_does_not_matter(monkeypatch):
+    """As another thread may change it."""
+    answers, real, seen = [], threads.call, []
+
+    def workers(work, *arguments, **more):
+        answers.append(1 + len(answers) % 2)
+        return answers[-1]
+
+    def call(kernel, n_workers, *arguments, **more):
+        assert arguments[-1].size >= book_layers.dense_scratch(50, 60, 70, 8, n_workers)
+        seen.append(kernel)
+        return real(kernel, n_workers, *arguments, **more)
+
+    monkeypatch.setattr(threads, "workers", workers)
+    monkeypatch.setattr(threads, "call", call)
+    layer, x, d = book.Layer_Dense(60, 70), random(50, 60), random(50, 70)
+    steps = lambda: layer.forward(x), lambda: layer.backward(d), lambda: layer.backward(d), lambda: layer.dinputs
+    for step in steps:
+        answers.clear()
+        layer._scratch = None
+        step()
+    np.testing.assert_allclose(layer.dinputs, d @ layer.weights.T)
+    np.testing.assert_allclose(layer.output, x @ layer.weights + layer.biases)
+    assert [kernel.__name__ for kernel in seen] == ["layer_forward", "layer_backward", "layer_backward", "layer_inputs"]

@@ -21,6 +21,16 @@ def test_set_and_get():
     assert threads.workers(1.0) == 1
 
 
+def test_scratch_is_sized_for_a_limit_that_may_be_raised_later():
+    with threads.limited(1):
+        assert threads.max_workers() == numba.config.NUMBA_NUM_THREADS
+    fnn.set_num_threads(1)
+    try:
+        assert threads.max_workers() == numba.config.NUMBA_NUM_THREADS
+    finally:
+        fnn.set_num_threads(None)
+
+
 @pytest.mark.parametrize("bad", [0, -1, 10_000])
 def test_a_count_out_of_range_is_refused(bad):
     with pytest.raises(ValueError, match=f"n must be between 1 and .* got {bad}.*NUMBA_NUM_THREADS"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -159,11 +160,23 @@ def targets_of(y: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return as_inputs(array, "y_true", None, dtype, allow_empty=True, finite=False)
 
 
+@functools.lru_cache
+def private_names(kind: type[Any]) -> frozenset[str]:
+    """Return the names with an underscore that the library's own classes declare, among a class and its bases."""
+    ours = [base for base in kind.__mro__ if base.__module__.startswith("fastnn.")]
+    return frozenset(name for base in ours for name in vars(base) if name.startswith("_"))
+
+
 class Part:
-    """Base class of the book's objects. What begins with an underscore is ours and is not copied or stored."""
+    """Base class of the book's objects.
+
+    What our classes declare with an underscore is neither copied nor stored; what a user's subclass calls so is.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+        kind: Any = type(self)
+        private = private_names(kind)
+        return {name: value for name, value in self.__dict__.items() if name not in private}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

@@ -15,6 +15,7 @@ from fastnn.engine import Parameters, Plan, aligned
 from fastnn.kernels import book, book_train, book_values, gemm, jobs, narrow, network, panels, sync
 from fastnn.layers import Dense
 from fastnn.nnfs import _common
+from fastnn.nnfs._originals import keep, replaced, untouched
 from fastnn.nnfs.accuracy import Accuracy_Categorical, Accuracy_Regression
 from fastnn.nnfs.activations import (
     Activation_Linear,
@@ -31,6 +32,7 @@ from fastnn.nnfs.losses import (
     Loss_MeanSquaredError,
 )
 from fastnn.nnfs.optimizers import Optimizer_Adagrad, Optimizer_Adam, Optimizer_RMSprop, Optimizer_SGD
+from fastnn.nnfs.passing import Layer_Input
 from fastnn.trainer import in_panels, rearranging_room
 
 CHUNK_SECONDS = 0.05
@@ -43,7 +45,11 @@ _LOSSES = {
     Loss_MeanSquaredError: book_values.SQUARED_ERROR,
     Loss_MeanAbsoluteError: book_values.ABSOLUTE_ERROR,
 }
-_METHODS = {"forward", "backward", "calculate", "compare", "predictions", "update_params", "pre_update_params"}
+keep(
+    *_ACTIVATIONS, *_OPTIMIZERS, *_LOSSES, Layer_Input, Layer_Dense, Activation_Linear, Activation_Softmax,
+    Loss_CategoricalCrossentropy, Activation_Softmax_Loss_CategoricalCrossentropy, Accuracy_Categorical,
+    Accuracy_Regression,
+)  # fmt: skip
 
 
 class CannotCompile(Exception):
@@ -53,11 +59,6 @@ class CannotCompile(Exception):
 def _need(condition: Any, why: str) -> None:
     if not condition:
         raise CannotCompile(why)
-
-
-def _ours(part: Any, kinds: Any) -> bool:
-    """Tell whether a part is of one of our classes itself, with none of its methods replaced."""
-    return type(part) in kinds and not _METHODS & part.__dict__.keys()
 
 
 class CompiledTraining:
@@ -82,10 +83,15 @@ class CompiledTraining:
 
     def __init__(self, model: Any, X: Any, y: Any, batch: int) -> None:
         self.model, self.optimizer, self.batch = model, model.optimizer, batch
-        _need(_ours(model.optimizer, _OPTIMIZERS), "optimizer")
+        _need(not replaced(model, "forward", "backward"), "the model's own methods")
+        _need(untouched(model.input_layer, (Layer_Input,)), "input layer")
+        _need(untouched(model.optimizer, _OPTIMIZERS), "optimizer")
         self.dense = [layer for layer in model.layers if type(layer) is Layer_Dense]
         _need(self.dense, "no dense layer")
         _need(len(set(map(id, model.layers))) == len(model.layers), "a layer is there twice")
+        trained = list(map(id, self.dense))
+        _need(list(map(id, model.trainable_layers)) == trained, "trainable_layers")
+        _need(list(map(id, getattr(model.loss, "trainable_layers", ()))) == trained, "the loss's trainable_layers")
         X = np.asarray(X)
         _need(X.ndim == 2 and X.dtype.kind in "biuf" and X.size, "X")
         self.dtype = _common.product_type(X.dtype, np.asarray(self.dense[0].weights).dtype)
@@ -99,12 +105,16 @@ class CompiledTraining:
         # Values in a row of records: classes are counted by samples, the other accuracies by outputs.
         self.compared = 1 if self.joint else self.operations[-1].n_out
         self._allocate()
+        # All parts, and what of them the plan rests on: see `can_go_on`.
+        self.parts = _parts(model)
+        self.kinds = [(type(part),) for part in self.parts]
+        self.settings = self._settings()
         self._speed = max(1, int(CHUNK_SECONDS * 1e10 / max(work_of(self.operations, batch), 1e4)))
 
     def _check_parameters(self) -> None:
         arrays: list[Array] = []
         for layer in self.dense:
-            _need(_ours(layer, (Layer_Dense,)), "a layer's own methods")
+            _need(untouched(layer, (Layer_Dense,)), "a layer's own methods")
             for name in ("weights", "biases"):
                 value = getattr(layer, name)
                 _need(type(value) is np.ndarray and value.dtype == self.dtype and value.ndim == 2, name)
@@ -123,7 +133,7 @@ class CompiledTraining:
         operations: list[Operation] = []
         for place, layer in enumerate(layers):
             kind = type(layer)
-            _need(_ours(layer, (*_ACTIVATIONS, Layer_Dense, Activation_Linear, Activation_Softmax)), kind.__name__)
+            _need(untouched(layer, (*_ACTIVATIONS, Layer_Dense, Activation_Linear, Activation_Softmax)), kind.__name__)
             if kind is Layer_Dense:
                 k, n = layer.weights.shape
                 _need(k == width, "widths")
@@ -148,9 +158,9 @@ class CompiledTraining:
         accuracy = model.accuracy
         if self.joint:
             joint = model.softmax_classifier_output
-            _need(_ours(joint, (Activation_Softmax_Loss_CategoricalCrossentropy,)), "joint loss")
-            _need(_ours(model.loss, (Loss_CategoricalCrossentropy,)), "loss")
-            _need(_ours(accuracy, (Accuracy_Categorical,)) and not accuracy.binary, "accuracy")
+            _need(untouched(joint, (Activation_Softmax_Loss_CategoricalCrossentropy,)), "joint loss")
+            _need(untouched(model.loss, (Loss_CategoricalCrossentropy,)), "loss")
+            _need(untouched(accuracy, (Accuracy_Categorical,)) and not accuracy.binary, "accuracy")
             y = np.asarray(y)
             if y.ndim == 2:
                 _need(y.shape == (rows, width), "y")
@@ -161,16 +171,16 @@ class CompiledTraining:
                 _common.refuse_label(labels, width)
             self.loss, self.labels = book_values.CROSS_ENTROPY, labels.astype(self.dtype)
             return
-        _need(_ours(model.loss, _LOSSES), "loss")
+        _need(untouched(model.loss, _LOSSES), "loss")
         self.loss = _LOSSES[type(model.loss)]
         if self.loss == book_values.ABSOLUTE_ERROR and model.loss.book_exact:
             self.loss = book_values.ABSOLUTE_ERROR_REVERSED
         if last is Activation_Sigmoid:
-            _need(_ours(accuracy, (Accuracy_Categorical,)) and accuracy.binary, "accuracy")
+            _need(untouched(accuracy, (Accuracy_Categorical,)) and accuracy.binary, "accuracy")
             self.accuracy = book_train.BINARY
         else:
             _need(last in (Activation_Linear, Activation_ReLU), "accuracy")
-            _need(_ours(accuracy, (Accuracy_Regression,)) and accuracy.precision is not None, "accuracy")
+            _need(untouched(accuracy, (Accuracy_Regression,)) and accuracy.precision is not None, "accuracy")
             self.accuracy, self.precision = book_train.WITHIN, float(accuracy.precision)
         self.targets = _common.targets_of(y, (rows, width), self.dtype).reshape(-1)
 
@@ -244,12 +254,23 @@ class CompiledTraining:
                 setattr(layer, name, own)
 
     def can_go_on(self) -> bool:
-        """Tell whether the optimiser is still the one that was planned for; the user may change it between epochs."""
+        """Tell whether all is as it was planned for: between epochs the user may change any of it."""
+        parts = _parts(self.model)
         return (
-            self.model.optimizer is self.optimizer
-            and self.optimizer.slots == self.slots
-            and self.optimizer.step_kind() == self.kind
+            list(map(id, parts)) == list(map(id, self.parts))
+            and not replaced(self.model, "forward", "backward")
+            and all(map(untouched, parts, self.kinds))
+            and self._settings() == self.settings
         )
+
+    def _settings(self) -> list[Any]:
+        """Return what the plan has of the parts' attributes, but for what an optimiser is asked at each chunk."""
+        model, optimizer = self.model, self.optimizer
+        found = [optimizer.slots, optimizer.step_kind(), list(map(id, model.trainable_layers))]
+        found += [list(map(id, model.loss.trainable_layers)), getattr(model.loss, "book_exact", None)]
+        found += [getattr(model.accuracy, "binary", None), getattr(model.accuracy, "precision", None)]
+        found += [factor for layer in self.dense for factor in _factors(layer)]
+        return found
 
     def chunk(self) -> int:
         """Return how many steps take about `CHUNK_SECONDS`."""
@@ -332,13 +353,26 @@ class CompiledTraining:
         return copy
 
 
+def _parts(model: Any) -> list[Any]:
+    """Return all parts that take part in training."""
+    last = model.loss, model.optimizer, model.accuracy
+    joint = model.softmax_classifier_output
+    return [model.input_layer, *model.layers, *last] + ([] if joint is None else [joint])
+
+
+def _factors(layer: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the strengths of a layer's penalties, in the order of `Dense`."""
+    return (
+        layer.weight_regularizer_l1, layer.weight_regularizer_l2,
+        layer.bias_regularizer_l1, layer.bias_regularizer_l2,
+    )  # fmt: skip
+
+
 def _shadow(layer: Any) -> Dense:
     """Return the library's layer that stands for one of the book's in a plan; only its widths and factors count."""
     k, n = layer.weights.shape
+    l1, l2, bias_l1, bias_l2 = _factors(layer)
     try:
-        return Dense(
-            k, n, initializer="zeros", weight_l1=layer.weight_regularizer_l1, weight_l2=layer.weight_regularizer_l2,
-            bias_l1=layer.bias_regularizer_l1, bias_l2=layer.bias_regularizer_l2,
-        )  # fmt: skip
+        return Dense(k, n, initializer="zeros", weight_l1=l1, weight_l2=l2, bias_l1=bias_l1, bias_l2=bias_l2)
     except (TypeError, ValueError) as error:
         raise CannotCompile(str(error)) from error

@@ -109,7 +109,9 @@ class Optimizer(Part):
             if held is None:
                 self._update_any(layer)
                 return
-            layer._held = held
+            # Only where it serves again: a layer of the user's own could not be pickled with compiled code.
+            if made is not None:
+                layer._held = held
         if w.size < _SMALL:
             held[9](self._kind, w, b, dw, db, held[3], held[4], held[5], held[6], self._row, 1)
         else:
@@ -137,10 +139,10 @@ class Optimizer(Part):
         for name in ("weight", "bias"):
             plural = "weights" if name == "weight" else "biases"
             param, grad = getattr(layer, plural), getattr(layer, f"d{plural}")
-            if np.shape(param) != np.shape(grad):
+            if not _goes_into(np.shape(grad), np.shape(param)):
                 raise ValueError(
-                    f"d{plural} must have the shape {np.shape(param)} of the {plural}, got {np.shape(grad)}: "
-                    "call forward() and backward() again after a change of shape"
+                    f"d{plural} must have the shape {np.shape(param)} of the {plural}, or be broadcast to it, got "
+                    f"{np.shape(grad)}: call forward() and backward() again after a change of shape"
                 )
             param += self._change(layer, name, grad)
             setattr(layer, plural, param)
@@ -152,6 +154,14 @@ class Optimizer(Part):
     def post_update_params(self) -> None:
         """Count the step."""
         self.iterations += 1
+
+
+def _goes_into(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Tell whether NumPy broadcasts a shape to the wanted one."""
+    try:
+        return np.broadcast_shapes(wanted, shape) == wanted
+    except ValueError:
+        return False
 
 
 def _fit(*arrays: Any) -> bool:

@@ -56,6 +56,7 @@ class Training:
         model, report, step = self.model, self.report, number % self.steps
         if step == 0:
             self.begin(number)
+            report.flush()  # what layers of the user's own may print comes after it
         X = self.X[step * self.batch : (step + 1) * self.batch]
         y = self.y[step * self.batch : (step + 1) * self.batch]
         output = model.forward(X, training=True)
@@ -73,8 +74,7 @@ class Training:
             data_loss, regularization_loss = model.loss.calculate_accumulated(include_regularization=True)
             accuracy = model.accuracy.calculate_accumulated()
             self.end(number, accuracy, data_loss, regularization_loss, optimizer.current_learning_rate)
-        elif report.lines:
-            report.flush()
+        report.flush()
 
     def note(self, compiled: CompiledTraining, first: int, count: int) -> None:
         """Run steps compiled and add their lines."""
@@ -117,10 +117,9 @@ class Training:
             "data_loss": float(data_loss), "reg_loss": float(regularization_loss), "learning_rate": float(rate),
         }  # fmt: skip
         if self.validation_data is not None:
-            share, loss = self.model._evaluate(*self.validation_data, self.batch_size)
-            if self.report.print_every is not None:
-                self.report.validation(share, loss)
-            logs["validation_accuracy"], logs["validation_loss"] = float(share), float(loss)
+            found = self.model._validate(self.validation_data, self.batch_size, self.report)
+            if found is not None:
+                logs["validation_accuracy"], logs["validation_loss"] = map(float, found)
         self.report.flush()
         if self.callback is not None:
             self.stopped = self.callback(self.model, epoch, logs) is True

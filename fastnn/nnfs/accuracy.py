@@ -103,6 +103,11 @@ class Accuracy_Categorical(Accuracy):
     def compare(self, predictions: Any, y: Any) -> Any:
         """Return where the predictions are right; one-hot rows count as the class of their largest entry."""
         if not self.binary and np.ndim(y) == 2:
+            if np.shape(predictions) == np.shape(y):
+                raise ValueError(
+                    f"predictions must be one class number for each sample, got shape {np.shape(predictions)}, that of "
+                    "y: pass binary=True to Accuracy_Categorical if each output is a yes or no"
+                )
             y = np.argmax(y, axis=1)
         _check_shapes(predictions, y)
         return predictions == y

@@ -222,7 +222,7 @@ class Activation_Softmax(_Activation):
     def backward(self, dvalues: Any) -> None:
         """Set ``dinputs``: each row's Jacobian times its row of `dvalues`, ``p * (d - sum(d * p))``."""
         p = rows_of(self.output, "output", None, kernel_type(np.asarray(self.output).dtype))
-        d = rows_of(dvalues, "dvalues", p.shape[1], p.dtype)
+        d = rows_of(dvalues, "dvalues", None, p.dtype)
         if d.shape != p.shape:
             raise ValueError(
                 f"dvalues must have the shape {p.shape} of the output, got {d.shape}: pass the gradient of it"

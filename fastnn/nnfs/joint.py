@@ -11,11 +11,13 @@ from fastnn.arrays import Array
 from fastnn.kernels import book, book_labels
 from fastnn.kernels.book_labels import entries
 from fastnn.nnfs._common import Part, kernel_type, labels_of, refuse_label, rows_of, targets_of
+from fastnn.nnfs._originals import keep, untouched
 from fastnn.nnfs.activations import Activation_Sigmoid, Activation_Softmax
 from fastnn.nnfs.losses import Loss_BinaryCrossentropy, Loss_CategoricalCrossentropy
 
 __all__ = ["Activation_Sigmoid_Loss_BinaryCrossentropy", "Activation_Softmax_Loss_CategoricalCrossentropy"]
 
+keep(Activation_Softmax, Loss_CategoricalCrossentropy)
 ndarray, empty = np.ndarray, np.empty
 _SMALL = 1e4  # outputs for which a second thread does not pay
 
@@ -27,7 +29,8 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
     ----------
     activation : Activation_Softmax
     loss : Loss_CategoricalCrossentropy
-        For ``loss.regularization_loss(layer)``.
+        For ``loss.regularization_loss(layer)``. `forward` goes through both if you put one of your own in their
+        place; `backward` is the same whatever they are, as in the book.
     output : numpy.ndarray
         The probabilities of the last `forward`.
     dinputs : numpy.ndarray
@@ -71,8 +74,11 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
             If shapes do not fit or a class number is out of range; nothing is changed.
         """
         x, labels, known = inputs, y_true, self._known
+        activation = self.activation
         if not (
             known is not None
+            and activation is known[7]
+            and self.loss is known[8]
             and type(x) is ndarray
             and type(labels) is ndarray
             and (dtype := x.dtype) is known[0]
@@ -81,6 +87,10 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
             and (labels is known[4] or (labels.dtype is known[3] and labels.flags.carray))
             and x.flags.carray
         ):
+            if not self._ours():
+                activation.forward(inputs)
+                self.output = activation.output
+                return self.loss.calculate(self.output, y_true)
             x, labels = self._prepare(inputs, y_true, "inputs")
             dtype = x.dtype
         (m, n), answer, scratch = x.shape, self._answer, self._scratch
@@ -91,13 +101,17 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
             threads.run(book.cross_entropy, 30.0 * m * n, x, labels, output, answer, scratch)
         if answer.item(1) >= 0.0:
             refuse_label(labels, n)
-        activation = self.activation
         activation.inputs = inputs
         activation.output = self.output = output
         if labels is not y_true and np.ndim(y_true) == 2:
             # The book's loss of rows that are not quite one-hot is a sum over them.
             return self.loss.calculate(output, y_true)
         return answer[0]
+
+    def _ours(self) -> bool:
+        """Tell whether activation and loss are the book's own, as far as a file of the book has any."""
+        activation, loss = getattr(self, "activation", None), getattr(self, "loss", None)
+        return untouched(activation, (Activation_Softmax,)) and untouched(loss, (Loss_CategoricalCrossentropy,))
 
     def _prepare(self, values: Any, y_true: Any, name: str) -> tuple[Array, Array]:
         """Return values and labels as kernels read them, and have room for what the kernels write."""
@@ -106,7 +120,8 @@ class Activation_Softmax_Loss_CategoricalCrossentropy(Part):
         labels = labels_of(y_true, m, n)
         self._answer = np.empty(2, x.dtype)
         self._scratch = np.empty(book.probability_scratch(threads.max_workers(), m), x.dtype)
-        self._known = (x.dtype, (m, n), (m,), labels.dtype, labels, *entries(x.dtype, labels.dtype))
+        parts = (self.activation, self.loss) if self._ours() else (None, None)
+        self._known = (x.dtype, (m, n), (m,), labels.dtype, labels, *entries(x.dtype, labels.dtype), *parts)
         return x, labels
 
     def backward(self, dvalues: Any, y_true: Any) -> None:

@@ -119,6 +119,8 @@ class Layer_Dense(Part):
         need = book_layers.dense_scratch(m, k, n, dtype.itemsize, n_workers)
         scratch = self._scratch
         if scratch is None or scratch.dtype != dtype or scratch.size < need:
+            if scratch is not None and scratch.dtype != dtype:
+                self._known = None  # its code takes scratch of the other dtype
             scratch = self._scratch = np.empty(need, dtype)
         return scratch
 
@@ -163,8 +165,10 @@ class Layer_Dense(Part):
         (m, k), n, dtype = x.shape, w.shape[1], x.dtype
         output = np.empty((m, n), dtype)
         work = 2.0 * m * k * n
-        scratch = self._room(m, k, n, dtype, threads.workers(work))
-        threads.run(book_layers.layer_forward, work, x, w, b, output, scratch)
+        # Asked once: another thread may change the limit meanwhile.
+        n_workers = threads.workers(work)
+        scratch = self._room(m, k, n, dtype, n_workers)
+        threads.call(book_layers.layer_forward, n_workers, x, w, b, output, scratch)
         # Next time the same objects need no looking at; small ones only, for the others it does not matter.
         small = work < threads.SERIAL_WORK and w is self.weights and b is self.biases
         call = book_layers.forward_entry(dtype, 2)
@@ -213,7 +217,12 @@ class Layer_Dense(Part):
         else:
             x, w, b = self._ordered(x)
             (m, k), n, dtype = x.shape, w.shape[1], x.dtype
-            dvalues = rows_of(dvalues, "dvalues", n, dtype)
+            dvalues = rows_of(dvalues, "dvalues", None, dtype)
+            if dvalues.shape[1] != n:
+                raise ValueError(
+                    f"dvalues must have {n} columns, one for each neuron of the layer, got shape {dvalues.shape}: "
+                    "pass the gradient with respect to the output"
+                )
             if len(dvalues) != m:
                 raise ValueError(
                     f"dvalues must have a row for each of the {m} samples of forward(), got {len(dvalues)}: "
@@ -222,8 +231,10 @@ class Layer_Dense(Part):
             dweights, dbiases = np.empty((k, n), dtype), np.empty((1, n), dtype)
             dinputs = EMPTY[dtype] if later else np.empty((m, k), dtype)
             work = 4.0 * m * k * n
-            scratch = self._room(m, k, n, dtype, threads.workers(work))
-            threads.run(book_layers.layer_backward, work, x, dvalues, w, dweights, dbiases, dinputs, scratch)
+            n_workers = threads.workers(work)
+            scratch = self._room(m, k, n, dtype, n_workers)
+            threads.call(book_layers.layer_backward, n_workers, x, dvalues, w, dweights, dbiases, dinputs, scratch)
+            known = self._known
             if known is not None:
                 self._known = (*known[:8], book_layers.backward_entry(known[2], 2))
         if self.weight_regularizer_l1 or self.weight_regularizer_l2:
@@ -249,9 +260,9 @@ class Layer_Dense(Part):
         if self._pending is not None:
             dvalues, w = self._pending
             (m, n), k = dvalues.shape, len(w)
-            dinputs, work = np.empty((m, k), w.dtype), 2.0 * m * k * n
-            scratch = self._room(m, k, n, w.dtype, threads.workers(work))
-            threads.run(book_layers.layer_inputs, work, dvalues, w, dinputs, scratch)
+            dinputs, n_workers = np.empty((m, k), w.dtype), threads.workers(2.0 * m * k * n)
+            scratch = self._room(m, k, n, w.dtype, n_workers)
+            threads.call(book_layers.layer_inputs, n_workers, dvalues, w, dinputs, scratch)
             self._dinputs, self._pending = dinputs, None
         if self._dinputs is None:
             raise AttributeError(f"{type(self).__name__} has no dinputs: call forward() and backward() first")
@@ -264,6 +275,14 @@ class Layer_Dense(Part):
     @dinputs.deleter
     def dinputs(self) -> None:
         self._dinputs = self._pending = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if self._pending is not None or self._dinputs is not None:
+            wanted = self._wanted
+            state["dinputs"] = self.dinputs
+            self._wanted = wanted  # a copy is no reader: the next gradient may wait as before
+        return state
 
     def get_parameters(self) -> tuple[Any, Any]:
         """Return ``(weights, biases)``: the arrays themselves, not copies."""

@@ -208,7 +208,7 @@ class _ValueLoss(Loss):
         Parameters
         ----------
         y_pred, y_true : array_like
-            Both of the shape (samples, outputs).
+            Both of the shape (samples, outputs); or both of the shape (outputs,), one sample.
 
         Raises
         ------
@@ -226,12 +226,12 @@ class _ValueLoss(Loss):
         Parameters
         ----------
         dvalues, y_true : array_like
-            The outputs and their targets, both of the shape (samples, outputs).
+            The outputs and their targets, of the shapes that `forward` takes.
         """
         p, t = self._checked(dvalues, y_true, "dvalues")
         d = np.empty(p.shape, p.dtype)
         threads.run(book_values.value_gradient, 10.0 * p.size, self._gradient_kind(), p, t, d)
-        self.dinputs = d
+        self.dinputs = d[0] if p is not dvalues and np.ndim(dvalues) == np.ndim(y_true) == 1 else d
 
     def _gradient_kind(self) -> int:
         return self._forward_kind
@@ -239,6 +239,8 @@ class _ValueLoss(Loss):
     @staticmethod
     def _checked(values: Any, y_true: Any, name: str) -> tuple[Array, Array]:
         p = rows_of(values, name, None, kernel_type(np.asarray(values).dtype))
+        if p is not values and np.ndim(values) == 1 and np.shape(y_true) == np.shape(values):
+            y_true = np.reshape(y_true, (1, -1))
         return p, targets_of(y_true, p.shape, p.dtype)
 
 

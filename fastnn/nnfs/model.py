@@ -12,6 +12,7 @@ from fastnn.arrays import Array, check_flag, check_positive_int
 from fastnn.nnfs import saving
 from fastnn.nnfs._common import Part
 from fastnn.nnfs._compiled import CannotCompile, CompiledTraining
+from fastnn.nnfs._originals import keep, replaced
 from fastnn.nnfs._report import Report
 from fastnn.nnfs._training import Callback, Training, sample_count
 from fastnn.nnfs.activations import Activation_Softmax
@@ -124,7 +125,7 @@ class Model(Part):
         callback: Callback | None = None,
         epoch_lines: bool = False,
     ) -> None:
-        """Train, compiled where all parts are the book's (and none is dropout), else layer by layer.
+        """Train, compiled where all parts and methods are the book's (and none is dropout), else layer by layer.
 
         The result is the same. Layers' ``output``, ``dinputs`` and the like are those of the last step, or of
         the validation after it.
@@ -145,7 +146,9 @@ class Model(Part):
             Evaluated after each epoch, or once at the end with `epoch_lines`.
         callback : callable, optional
             Called as ``callback(model, epoch, logs)`` after each epoch, counted from 1; `logs` has ``accuracy``,
-            ``loss``, ``data_loss``, ``reg_loss`` and ``learning_rate``. Training ends if it returns True.
+            ``loss``, ``data_loss``, ``reg_loss`` and ``learning_rate``, and of an evaluation after each epoch also
+            ``validation_accuracy`` and ``validation_loss``, unless your class has an `evaluate` of its own, which
+            is called instead. Training ends if it returns True.
         epoch_lines : bool
             Print as the book's chapter 18 does, whose scripts call this with the same arguments as the final
             chapter's: one line ``epoch: 100, acc: …`` for each epoch whose number is a multiple of `print_every`,
@@ -188,10 +191,8 @@ class Model(Part):
                 run.release()
             report.flush()
         if epoch_lines and validation_data is not None:
-            accuracy, loss = self._evaluate(*validation_data, batch_size)
-            if print_every is not None:
-                report.validation(accuracy, loss)
-                report.flush()
+            self._validate(validation_data, batch_size, report)
+            report.flush()
 
     def _check_ready(self) -> None:
         for name in ("loss", "optimizer", "accuracy"):
@@ -216,6 +217,17 @@ class Model(Part):
         report = Report(1, 1)
         report.validation(accuracy, loss)
         report.flush()
+
+    def _validate(self, data: tuple[Any, Any], batch_size: int | None, report: Report) -> tuple[Any, Any] | None:
+        """Evaluate while training; an `evaluate` of the user's own prints for itself and tells no figures."""
+        if replaced(self, "evaluate"):
+            report.flush()
+            self.evaluate(*data, batch_size=batch_size)
+            return None
+        accuracy, loss = self._evaluate(*data, batch_size)
+        if report.print_every is not None:
+            report.validation(accuracy, loss)
+        return accuracy, loss
 
     def _evaluate(self, X_val: Any, y_val: Any, batch_size: int | None) -> tuple[Any, Any]:
         for name in ("loss", "accuracy"):
@@ -354,3 +366,6 @@ class Model(Part):
             If the file is damaged or holds anything but the book's classes and arrays.
         """
         return saving.load_model(path)
+
+
+keep(Model)

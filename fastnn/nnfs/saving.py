@@ -173,10 +173,15 @@ def _stripped(model: Any) -> Any:
         if counting is not None:
             counting.new_pass()
     joint = model.softmax_classifier_output
-    for part in (model.input_layer, model.loss, *model.layers, joint, joint and joint.activation):
+    passed = [model.input_layer, model.loss, *model.layers, joint, joint and joint.activation]
+    for part in passed:
         for name in _PASSING:
             if part is not None and name in part.__dict__:
                 delattr(part, name)
+    for part in (model, model.optimizer, model.accuracy, joint and joint.loss, *passed):
+        # Private names, under which a dense layer has its dinputs, are refused when a file is read.
+        for name in [] if part is None else [name for name in part.__dict__ if name.startswith("_")]:
+            del part.__dict__[name]
     return model
 
 
