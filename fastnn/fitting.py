@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import threads
-from fastnn._array_steps import FLOAT32, FLOAT64, all_finite, in_order
+from fastnn._array_steps import FLOAT32, FLOAT64, all_finite
 from fastnn._bar import Bar
 from fastnn._guard import Guard
 from fastnn._hold import Hold
@@ -43,8 +43,6 @@ class Fit:
     history : History
         Filled as epochs end.
     """
-
-    kept: tuple[list[tuple[Layer, str, Array, list[Array]]], int, int] | None
 
     def __init__(
         self, model: Sequential, X: Array, y: Any, *, loss: Loss, optimizer: Optimizer, epochs: int,
@@ -91,9 +89,9 @@ class Fit:
         )
         self.history.compiled = self.compiled
         # Callbacks of the user's own may change anything, and add figures for others to watch.
-        self.touched = any(not isinstance(callback, EarlyStopping) for callback in callbacks)
+        self.own_callbacks = any(not isinstance(callback, EarlyStopping) for callback in callbacks)
         for callback in callbacks:
-            if isinstance(callback, EarlyStopping) and not self.touched:
+            if isinstance(callback, EarlyStopping) and not self.own_callbacks:
                 callback.check_monitor(self._figures())
 
     def _figures(self) -> set[str]:
@@ -200,7 +198,7 @@ class Fit:
                     took = time.perf_counter() - began
                     ended = self.each_epoch and done == goal - at and trainer.step == ahead
                     bar.show(trainer.step - first, self.steps_per_epoch, self.history)
-                    changed = ended and (self.touched or self._observes)
+                    changed = ended and (self.own_callbacks or self._observes)
                     if ended and not all_finite(trainer.flat):
                         self._back_to_finite(guard, first)
                         return
@@ -208,7 +206,7 @@ class Fit:
                         # Under the same hold: an epoch whose end nobody heard of could not be gone on from.
                         trainer.store()
                         self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
-                        if self.touched:
+                        if self.own_callbacks:
                             guard = self._take_in() or guard
                 if done < goal - at:
                     self._back_to_finite(guard, first)
@@ -235,11 +233,12 @@ class Fit:
             order = new_order(self.X, self.batch, self.operations, limit=self.limit)
         hear_steps = [c for c in self.callbacks if c.needs_steps]
         step, before = 0, self.initial_epoch * self.steps_per_epoch
-        touched, self.kept = True, None
+        touched = True
+        self.kept: tuple[list[tuple[Layer, str, Array, list[Array]]], int, int] | None = None
         with self._bar() as bar, threads.limited(self.limit):
             for epoch in range(self.initial_epoch, self.initial_epoch + self.epochs):
                 if self.model.stop_training:
-                    return
+                    break
                 if self.shuffle:
                     epoch_order(order, self.rows, self.batch, self.seed, epoch)
                 total = hits = penalties = 0.0
@@ -283,6 +282,8 @@ class Fit:
                         if ended:
                             bar.show(step, self.steps_per_epoch, self.history)
                             self._epoch_ended(epoch)
+        if touched and not _finite(learning):
+            self._take_back(step)
 
     def _outputs(self, rows: Array) -> Array:
         """Return the network's outputs for some samples as kernels read them, whatever layer comes last."""
@@ -377,9 +378,7 @@ def _sum_of(values: Any, mean: float, rows: int) -> float:
             f"sample_losses and sample_hits of a loss must have the shape ({rows},), one number a sample, got "
             f"{values.shape}: set them so in forward(), or leave them None"
         )
-    if not in_order(values, (rows,), FLOAT32):
-        values = np.ascontiguousarray(values, FLOAT64)
-    return float(losses.sum_rows(values, rows))
+    return float(losses.sum_rows(np.array(values, FLOAT32 if values.dtype == FLOAT32 else FLOAT64), rows))
 
 
 def _watched(schedule: Any, logs: dict[str, float]) -> float:

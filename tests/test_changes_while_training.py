@@ -138,6 +138,18 @@ def test_what_is_kept_after_a_divergence_is_the_step_before_it(act):
     assert compiled[2] is not None and compiled[2] - compiled[1] in (0, 1)
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_what_a_callback_leaves_at_the_very_end_is_looked_at(stops):
+    def poison(model, epoch, optimizer):
+        if epoch == 3:
+            model.layers[0].weights[0, 0] = np.nan
+            model.stop_training = stops
+
+    compiled, layers = both_paths(poison, epochs=4)
+    assert compiled == layers
+    assert compiled[1:3] == (19, 20)
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_steps_taken_back_are_not_counted(path):
     model, optimizer = make(), fnn.SGD(1e38)
