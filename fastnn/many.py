@@ -222,7 +222,8 @@ class _Run:
                             self._diverged(i)
                             last[i], counts[i] = self.trainers[i].step, 0
                     began = time.perf_counter()
-                    self._chunk(counts, workers, last)
+                    if any(counts):
+                        self._chunk(counts, workers, last)
                     took = time.perf_counter() - began
                 chunk = max(1, min(4 * chunk, int(max(counts) * CHUNK_SECONDS / max(took, 1e-6))))
         except KeyboardInterrupt:

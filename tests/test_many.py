@@ -190,6 +190,19 @@ def test_the_last_update_may_not_leave_infinite_weights():
         assert (history.steps, history.diverged_at) == (alone.steps, alone.diverged_at)
 
 
+def test_weights_that_were_never_finite_are_left_alone():
+    X, y = fnn.datasets.spiral_data(30, 3, seed=0)
+    models = [_make((2, 8, 3), fnn.Tanh)(i) for i in range(2)]
+    for model in models:
+        model.layers[0].weights[0, 0] = np.inf
+    before = [[a.tobytes() for a in model.parameters().values()] for model in models]
+    with pytest.warns(fnn.DivergenceWarning) as told:
+        histories = fnn.fit_many(models, X, y, epochs=2)
+    assert len(told) == 2
+    assert [(h.steps, h.diverged_at, dict(h)) for h in histories] == [(0, 0, {})] * 2
+    assert [[a.tobytes() for a in model.parameters().values()] for model in models] == before
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
