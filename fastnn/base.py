@@ -72,7 +72,8 @@ class Configurable:
             raise ValueError(f"config does not fit {name}: {error}; pass what get_config() returned") from error
 
     def __repr__(self) -> str:
-        names = inspect.signature(type(self)).parameters
+        # A class of the user's own may not keep all that its constructor takes.
+        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 

@@ -163,41 +163,86 @@ def test_steps_taken_back_are_not_counted(path):
 
 
 class Spike(fnn.schedules.Schedule):
-    """Rates that change nothing, but for one step."""
+    """One rate, as a rule one that changes nothing, but for one step."""
 
-    def __init__(self, at):
-        self.at = at
+    def __init__(self, at, rate=1e-24):
+        self.at, self.rate = at, rate
 
     def rate_at(self, step):
-        return 1e38 if step == self.at else 1e-24
+        return 1e38 if step == self.at else self.rate
+
+
+# Hidden units that tell only the sign of what they are given: their weights may be infinite.
+SIGNS = (np.random.default_rng(0).normal(size=(64, 1)) * 1e3).astype(np.float32)
+CLASSES = np.random.default_rng(1).integers(0, 2, 64)
+
+
+def of_signs():
+    model = fnn.Sequential(fnn.Dense(1, 8), fnn.Tanh(), fnn.Dense(8, 2), seed=0)
+    model.layers[0].weights *= 1e-4
+    return model
 
 
 @pytest.mark.parametrize("at", [0, 1, 31, 98, 99])
 @pytest.mark.parametrize("batch_size", [None, 16])
 def test_infinite_weights_end_training_though_the_loss_stays_finite(at, batch_size, monkeypatch):
-    # Hidden units that tell only the sign of what they are given.
-    inputs = (np.random.default_rng(0).normal(size=(64, 1)) * 1e3).astype(np.float32)
-    labels = np.random.default_rng(1).integers(0, 2, 64)
     found, steps = [], 4 if batch_size else 1
     settings = {"epochs": 100 // steps, "batch_size": batch_size}
     for path in ("at once", "a step a call", "each epoch", "layers", "many"):
         monkeypatch.setattr(fnn.fitting, "CHUNK_SECONDS", 1e-9 if path == "a step a call" else 0.05)
-        model = fnn.Sequential(fnn.Dense(1, 8), fnn.Tanh(), fnn.Dense(8, 2), seed=0)
-        model.layers[0].weights *= 1e-4
-        optimizer = fnn.SGD(Spike(at))
+        model, optimizer = of_signs(), fnn.SGD(Spike(at))
         callbacks = {"each epoch": [fnn.Callback()], "layers": [Each()]}.get(path, [])
         with pytest.warns(fnn.DivergenceWarning, match=rf"step {at + 1}\b"):
             if path == "many":
                 others = [fnn.Sequential(fnn.Dense(1, 8), fnn.Tanh(), fnn.Dense(8, 2), seed=1)]
                 rules = [optimizer, fnn.SGD(0.1)]
-                history, other = fnn.fit_many([model, *others], inputs, labels, optimizer=rules, **settings)
+                history, other = fnn.fit_many([model, *others], SIGNS, CLASSES, optimizer=rules, **settings)
                 assert other.diverged_at is None and other.steps == 100
             else:
-                history = model.fit(inputs, labels, optimizer=optimizer, callbacks=callbacks, **settings)
+                history = model.fit(SIGNS, CLASSES, optimizer=optimizer, callbacks=callbacks, **settings)
         found.append(outcome(model, history, optimizer))
         assert (history.steps, history.diverged_at, history.stopped_by) == (at, at + 1, "divergence")
         assert len(history.get("loss", ())) == (at + 1) // steps
     assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize("at", [2, 6])
+@pytest.mark.parametrize("network", [of_signs, lambda: fnn.Sequential(fnn.Dense(1, 8), fnn.ReLU(), fnn.Dense(8, 2))])
+def test_steps_run_again_take_the_samples_in_the_same_order(at, network, monkeypatch):
+    # Room for an order may hold anything before it is written.
+    room = fnn.many.new_order
+    monkeypatch.setattr(fnn.many, "new_order", lambda *arguments: np.zeros_like(room(*arguments)))
+    # Four steps an epoch; of signs the loss stays finite to the end, of the other it is not so in the next step.
+    found, settings, start = [], {"epochs": 3, "batch_size": 16}, [a.copy() for a in network().parameters().values()]
+    for path in ("compiled", "layers", "many"):
+        model, optimizer = network(), fnn.SGD(Spike(at, 1e-6))
+        model.seed = 5
+        for array, value in zip(model.parameters().values(), start, strict=True):
+            array[...] = value
+        with pytest.warns(fnn.DivergenceWarning):
+            if path == "many":
+                (history,) = fnn.fit_many([model], SIGNS, CLASSES, optimizer=[optimizer], **settings)
+            else:
+                callbacks = [Each()] if path == "layers" else []
+                history = model.fit(SIGNS, CLASSES, optimizer=optimizer, callbacks=callbacks, **settings)
+        found.append(outcome(model, history, optimizer))
+        assert (history.steps, history.diverged_at) == (at, at + 1)
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nobody_hears_of_an_epoch_that_left_infinite_weights(path):
+    heard, model = [], of_signs()
+    stopping = fnn.EarlyStopping("loss")
+    callbacks = [After(lambda model, epoch: heard.append(epoch)), stopping, *([Each()] if path == "layers" else [])]
+    with pytest.warns(fnn.DivergenceWarning):
+        history = model.fit(
+            SIGNS, CLASSES, optimizer=fnn.SGD(Spike(3, 1e-6)), epochs=9, batch_size=None, callbacks=callbacks,
+            validation_data=(SIGNS, CLASSES),
+        )  # fmt: skip
+    assert heard == [0, 1, 2] and stopping.best_epoch == 2
+    assert (len(history["loss"]), len(history["val_loss"]), history.steps) == (4, 3, 3)
+    assert all(np.isfinite(a).all() for a in model.parameters().values())
 
 
 def test_a_plateau_may_be_replaced_by_a_number_and_the_other_way_round():
@@ -433,6 +478,15 @@ def test_a_last_layer_of_another_width_or_length_is_told():
         wide.fit(X, np.eye(3)[Y], epochs=1)
     with pytest.raises(ValueError, match="outputs must have a row for each"):
         fnn.Sequential(fnn.Dense(2, 3), Last(lambda x: x[:-1] if len(x) > 1 else x)).fit(X, Y, epochs=1)
+
+
+def test_a_layer_that_does_not_keep_its_arguments_can_be_shown():
+    class Forgets(Last):
+        def __init__(self, function):
+            super().__init__(function)
+            del self.function
+
+    assert repr(fnn.Sequential(fnn.Dense(2, 3), Forgets(None))).endswith("Forgets())")
 
 
 def test_names_that_are_places_are_refused():

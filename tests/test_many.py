@@ -146,15 +146,17 @@ def test_bad_arguments_change_nothing(change, error, name):
 def test_ctrl_c_ends_all_with_their_steps_written_down(monkeypatch):
     X, y = fnn.datasets.spiral_data(30, 3, seed=0)
     monkeypatch.setattr(many, "CHUNK_SECONDS", 1e-6)
-    made, calls = many._Run._chunk, []
+    made, calls = many.threads.call, []
 
-    def pressed(self, *args):
-        calls.append(args)
-        if len(calls) == 3:
+    def pressed(kernel, *args, **settings):
+        used = made(kernel, *args, **settings)
+        calls.extend([kernel] * (kernel is many.many.run_many))
+        if kernel is many.many.run_many and len(calls) == 3:
+            # Before anything of what was done is written down.
             signal.raise_signal(signal.SIGINT)
-        made(self, *args)
+        return used
 
-    monkeypatch.setattr(many._Run, "_chunk", pressed)
+    monkeypatch.setattr(many.threads, "call", pressed)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         make = _make((2, 8, 3), fnn.ReLU)
@@ -165,6 +167,7 @@ def test_ctrl_c_ends_all_with_their_steps_written_down(monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(calls) == 3
+    monkeypatch.setattr(many.threads, "call", made)
     for i, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
         history, one, alone = model.history, make(i), fnn.Adam(0.01)
         assert history.stopped_by == "interrupt" and history.steps == optimizer.step == len(history["loss"]) > 0
