@@ -88,7 +88,7 @@ def first_not_finite(array: Array) -> int:
 
 
 def all_finite(array: Array) -> bool:
-    """Tell whether no element of a C-contiguous array is NaN or infinite."""
+    """Tell whether no element is NaN or infinite."""
     if array.size <= _BLOCK:
         return 0 not in np.isfinite(array).tobytes()
     return first_not_finite(array) < 0

@@ -365,7 +365,7 @@ def note_epochs(
 
 
 def _finite(layers: list[Layer]) -> bool:
-    return all(np.isfinite(value).all() for layer in layers for value in layer.parameters().values())
+    return all([all_finite(value) for layer in layers for value in layer.parameters().values()])
 
 
 def _sum_of(values: Any, mean: float, rows: int) -> float:
