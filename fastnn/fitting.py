@@ -165,11 +165,14 @@ class Fit:
 
     def _take_in(self) -> Guard | None:
         """Take in what callbacks may have done to the layers or the optimiser; return a new guard if there must be."""
-        trainer = self.trainer
-        settled = self._settings() == self.settings
+        trainer, settled = self.trainer, self._settings() == self.settings
         if settled and trainer.parameters.serve(self.optimizer):
             return None
+        before = trainer.state
         trainer.take_in()
+        if not all_finite(trainer.flat) or settled and trainer.state is before:
+            # The next step would not be finite: who trained so far goes back to where it was.
+            return None
         if not settled:
             self.trainer = self._new_trainer(trainer.parameters, trainer.step)
         return self._new_guard()
@@ -289,10 +292,8 @@ class Fit:
         """Return the network's outputs for some samples as kernels read them, whatever layer comes last."""
         outputs = as_passed(self.model.forward(self.X[rows], training=True), "outputs", self.width)
         if len(outputs) != len(rows):
-            raise ValueError(
-                f"outputs must have a row for each of the {len(rows)} samples, got {len(outputs)}: mend the forward() "
-                f"of {type(self.model.layers[-1]).__name__}"
-            )
+            found = f"{len(outputs)}: mend the forward() of the last layer"
+            raise ValueError(f"outputs must have a row for each of the {len(rows)} samples, got {found}")
         return outputs
 
     def _note_epoch(self, total: float, hits: float, penalties: float, rate: float) -> None:

@@ -138,6 +138,22 @@ def test_what_is_kept_after_a_divergence_is_the_step_before_it(act):
     assert compiled[2] is not None and compiled[2] - compiled[1] in (0, 1)
 
 
+@pytest.mark.parametrize("also", [None, "weight_l2", "rate"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_arrays_that_are_not_finite_are_not_taken_in(value, also):
+    def assign(model, epoch, optimizer):
+        if epoch == 5:
+            model.layers[0].weights = np.full((2, 16), value)
+            if also == "weight_l2":
+                model.layers[0].weight_l2 = 0.01
+            elif also == "rate":
+                model.layers[2].rate = 0.5
+
+    compiled, layers = both_paths(assign)
+    assert compiled == layers
+    assert compiled[1:3] == (29, 30)
+
+
 @pytest.mark.parametrize("stops", [True, False])
 def test_what_a_callback_leaves_at_the_very_end_is_looked_at(stops):
     def poison(model, epoch, optimizer):
