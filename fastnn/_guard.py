@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastnn.trainer import Trainer
 
 _SHARE = 0.01  # of the time at most for copies
+_Rates = tuple[Any, dict[str, Any]]
 
 
 class Guard:
@@ -34,8 +35,8 @@ class Guard:
 
     def __init__(self, trainers: Sequence[Trainer], flat: Array, state: Sequence[Array]) -> None:
         self._trainers, self._flat, self._state = trainers, flat, [s for s in state if s.size]
-        # Of each network: its step and its optimiser's at the copy, and whether state was copied too.
-        self._steps: list[tuple[int, int, bool] | None] = [None] * len(trainers)
+        # Of each network: its step and its optimiser's at the copy, whether state was copied too, and the rates then.
+        self._steps: list[tuple[int, int, bool, _Rates] | None] = [None] * len(trainers)
         self._room: list[Array] = []
         self._taken, self._cost = -math.inf, 0.0
 
@@ -72,7 +73,7 @@ class Guard:
             place[rows] = value[rows]
         for i, trainer in enumerate(trainers):
             if i not in wrong:
-                self._steps[i] = trainer.step, trainer.optimizer.step, with_state
+                self._steps[i] = trainer.step, trainer.optimizer.step, with_state, _rates_of(trainer.optimizer)
         self._taken = time.perf_counter()
         # The next copy is of the state too, whatever this one was of.
         self._cost = (self._taken - now) * (1 if with_state else 1 + len(self._state))
@@ -105,7 +106,7 @@ class Guard:
         """Run a network from its copy to a step; tell whether its parameters are finite then."""
         trainer, copy = self._trainers[i], self._steps[i]
         assert copy is not None
-        trainer.step, trainer.optimizer.step, with_state = copy
+        trainer.step, trainer.optimizer.step, with_state, rates = copy
         trainer.load()
         trainer.flat[...] = self._room[0][i]
         for k, ours in enumerate(self._state):
@@ -114,5 +115,20 @@ class Guard:
         # The order of the samples that is in place may not be the one that the job saw last.
         trainer.job[jobs.ORDER_EPOCH] = -1
         if upto > trainer.step:
+            now = _rates_of(trainer.optimizer)
+            _set_rates(trainer.optimizer, rates)
             trainer.run(upto - trainer.step)
+            _set_rates(trainer.optimizer, now)
         return all_finite(trainer.flat)
+
+
+def _rates_of(optimizer: Any) -> _Rates:
+    """Return the learning rate or schedule, and the state of one that follows how training goes."""
+    rate = optimizer.learning_rate
+    return rate, getattr(rate, "get_state", dict)()
+
+
+def _set_rates(optimizer: Any, rates: _Rates) -> None:
+    optimizer.learning_rate, state = rates
+    if state:
+        optimizer.learning_rate.set_state(state)

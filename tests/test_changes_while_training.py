@@ -34,9 +34,11 @@ def make(width=16):
 
 def outcome(model, history, optimizer):
     assert all(np.isfinite(a).all() for a in model.parameters().values())
+    rate = optimizer.learning_rate
     return (
         dict(history), history.steps, history.diverged_at, optimizer.step,
         {name: array.astype(np.float32).tobytes() for name, array in model.parameters().items()},
+        (repr(rate), getattr(rate, "get_state", dict)()),
     )  # fmt: skip
 
 
@@ -138,7 +140,7 @@ def test_what_is_kept_after_a_divergence_is_the_step_before_it(act):
     assert compiled[2] is not None and compiled[2] - compiled[1] in (0, 1)
 
 
-@pytest.mark.parametrize("also", [None, "weight_l2", "rate"])
+@pytest.mark.parametrize("also", [None, "weight_l2", "rate", "learning rate"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_arrays_that_are_not_finite_are_not_taken_in(value, also):
     def assign(model, epoch, optimizer):
@@ -148,8 +150,12 @@ def test_arrays_that_are_not_finite_are_not_taken_in(value, also):
                 model.layers[0].weight_l2 = 0.01
             elif also == "rate":
                 model.layers[2].rate = 0.5
+            elif also == "learning rate":
+                optimizer.learning_rate = 0.5
 
     compiled, layers = both_paths(assign)
+    assert compiled == layers
+    compiled, layers = both_paths(assign, lambda: fnn.Adam(fnn.ReduceOnPlateau(0.05, patience=0, threshold=0.9)))
     assert compiled == layers
     assert compiled[1:3] == (29, 30)
 
