@@ -16,12 +16,9 @@ def check_layers(layers: Sequence[Any]) -> None:
     names: dict[str, int] = {}
     for place, layer in enumerate(layers):
         if not isinstance(layer, Layer):
-            given, remedy = type(layer).__name__, "derive your own from Layer"
-            if isinstance(layer, (list, tuple)):
-                remedy = "write Sequential(*layers) to pass a list"
-            elif isinstance(layer, type):
-                given, remedy = f"the class {layer.__name__}", f"make an object of it, {layer.__name__}(…)"
-            raise TypeError(f"layers[{place}] must be a fastnn layer, got {given}; {remedy}")
+            listed = isinstance(layer, (list, tuple))
+            remedy = "write Sequential(*layers) to pass a list" if listed else "derive your own from Layer"
+            raise TypeError(f"layers[{place}] must be a fastnn layer, got {_told(layer, remedy)}")
         if any(layer is other for other in layers[:place]):
             raise ValueError(f"layers[{place}] is in the network twice; make a second layer")
         name = layer.name or str(place)
@@ -47,10 +44,7 @@ def check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
     found: list[Any] = list(callbacks)
     for i, callback in enumerate(found):
         if not isinstance(callback, Callback):
-            given, remedy = type(callback).__name__, "derive it from Callback"
-            if isinstance(callback, type):
-                given, remedy = f"the class {callback.__name__}", f"make an object of it, {callback.__name__}(…)"
-            raise TypeError(f"callbacks[{i}] must be a Callback, got {given}; {remedy}")
+            raise TypeError(f"callbacks[{i}] must be a Callback, got {_told(callback, 'derive it from Callback')}")
     return found
 
 
@@ -58,8 +52,13 @@ def check_kind(value: Any, kind: type, name: str, default: Any) -> Any:
     if value is None:
         return default()
     if not isinstance(value, kind):
-        given, remedy = type(value).__name__, f"pass {default.__name__}()"
-        if isinstance(value, type):
-            given, remedy = f"the class {value.__name__}", f"make an object of it, {value.__name__}()"
-        raise TypeError(f"{name} must be a {kind.__name__} object, got {given}: {remedy}, for example")
+        told = _told(value, f"pass {default.__name__}(), for example")
+        raise TypeError(f"{name} must be a {kind.__name__} object, got {told}")
     return value
+
+
+def _told(value: Any, remedy: str) -> str:
+    """Return what came in an object's place, and what to do: of a class, to make an object of it."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}: make an object of it, {value.__name__}(…)"
+    return f"{type(value).__name__}: {remedy}"

@@ -117,8 +117,10 @@ class Guard:
         if upto > trainer.step:
             now = _rates_of(trainer.optimizer)
             _set_rates(trainer.optimizer, rates)
-            trainer.run(upto - trainer.step)
-            _set_rates(trainer.optimizer, now)
+            try:
+                trainer.run(upto - trainer.step)
+            finally:
+                _set_rates(trainer.optimizer, now)
         return all_finite(trainer.flat)
 
 

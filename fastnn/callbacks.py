@@ -138,10 +138,20 @@ class EarlyStopping(Callback):
     def check_monitor(self, figures: Collection[str]) -> None:
         """Refuse to watch what is not among the figures that an epoch has; `fit` asks before it begins.
 
+        Parameters
+        ----------
+        figures : collection of str
+            Their names.
+
         Raises
         ------
         ValueError
-            If it is not among them.
+            If ``monitor`` is not among them.
+
+        Examples
+        --------
+        >>> from fastnn.callbacks import EarlyStopping
+        >>> EarlyStopping("loss").check_monitor({"loss", "accuracy"})
         """
         if self.monitor not in figures:
             remedy = "pass validation_data to fit(), or monitor" if self.monitor.startswith("val_") else "monitor"

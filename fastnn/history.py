@@ -49,7 +49,18 @@ class History(dict[str, list[float]]):
             self.setdefault(name, []).append(float(value))
 
     def cut(self, epochs: int) -> None:
-        """Keep the numbers of the first `epochs` epochs."""
+        """Keep the numbers of the first `epochs` epochs, at least 0; names that then have none are left out.
+
+        Examples
+        --------
+        >>> from fastnn.history import History
+        >>> history = History()
+        >>> history.append(loss=2.0)
+        >>> history.append(loss=1.0)
+        >>> history.cut(1)
+        >>> history["loss"]
+        [2.0]
+        """
         kept = {name: values[:epochs] for name, values in self.items() if values[:epochs]}
         self.clear()
         self.update(kept)
