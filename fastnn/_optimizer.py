@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import abc
 import copy
-import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self, final, runtime_checkable
 from weakref import WeakKeyDictionary
@@ -22,7 +20,6 @@ from fastnn.kernels import optim
 
 Rates = npt.NDArray[np.float64]
 N_SCALARS = 8
-_BLOCK = 64
 _SMALL = threads.SERIAL_WORK / 8.0
 
 
@@ -36,26 +33,6 @@ class _ScheduleLike(Protocol):
 
 
 LearningRate = float | _ScheduleLike
-
-
-def powers(base: float, first: int, count: int) -> Rates:
-    """Return ``base ** n`` for `count` whole n from `first` on, of the same bits however they are asked for.
-
-    NumPy's power may differ in the last bit between a vector's body and its tail, and a call of ``math.pow``
-    for each n would be felt beside a small network's step. So n is cut in two, and a product of two table
-    entries, rounded once, joins the parts.
-    """
-    exponents = np.arange(first, first + count)
-    high, low = exponents // _BLOCK, exponents % _BLOCK
-    start = first // _BLOCK
-    stop = (first + max(count, 1) - 1) // _BLOCK + 1
-    coarse = np.array([math.pow(base, _BLOCK * i) for i in range(start, stop)])
-    return coarse[high - start] * _first_powers(base)[low]
-
-
-@functools.lru_cache(maxsize=16)
-def _first_powers(base: float) -> Rates:
-    return np.array([math.pow(base, i) for i in range(_BLOCK)])
 
 
 _PLAIN = (int, float, bool, str, type(None))  # what is the same in a copy
@@ -252,8 +229,12 @@ class Optimizer(Configurable, abc.ABC):
         ------
         RuntimeError
             If a layer has no gradients yet.
+        TypeError
+            If a parameter holds whole numbers, which could not take a small step.
         ValueError
-            If a gradient has not its parameter's shape. Nothing has changed then.
+            If a gradient has not its parameter's shape, or a layer is given twice.
+
+        Nothing has changed in any of these cases.
         """
         row, kind, token, calls = self._ahead.row(self, self.step), self.kind, self._token, []
         for layer in layers:
@@ -284,6 +265,8 @@ class Optimizer(Configurable, abc.ABC):
 
     def _update_any(self, layers: Sequence[Layer], row: Rates, kind: int) -> None:
         """Do one step on layers of which nothing is known yet."""
+        if len(set(map(id, layers))) < len(layers):
+            raise ValueError("update() takes each layer once, got one twice: a step counts a gradient once")
         work = [(layer, *_parts(layer)) for layer in layers]
         n_slots = optim.SLOTS[kind]
         for layer, parts, ready in work:
@@ -393,6 +376,11 @@ def _parts(layer: Layer) -> tuple[Sequence[tuple[str, Array, Array]], bool]:
         if grad is None:
             raise RuntimeError(
                 f"{type(layer).__name__} has no gradient of its {name}: call forward() and backward() first"
+            )
+        if isinstance(param, np.ndarray) and param.dtype.kind != "f":
+            raise TypeError(
+                f"{name} of {type(layer).__name__} must hold floating-point numbers to learn, got {param.dtype}: "
+                "make it with dtype=np.float32 or np.float64"
             )
         parts.append((name, param, as_parameter(grad, param.shape, None, f"gradient of {name}")))
     return parts, False

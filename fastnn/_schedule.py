@@ -6,6 +6,7 @@ A schedule of your own is a subclass of `Schedule` with one method, ``rate_at``.
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
 import math
 import operator
@@ -202,6 +203,29 @@ class ConstantRate(Schedule):
 
 
 # Rows of scalars that are made at once: few at first, so that a single step does not pay for many.
+_BLOCK = 64
+
+
+def powers(base: float, first: int, count: int) -> Rates:
+    """Return ``base ** n`` for `count` whole n from `first` on, of the same bits however they are asked for.
+
+    NumPy's power may differ in the last bit between a vector's body and its tail, and a call of ``math.pow``
+    for each n would be felt beside a small network's step. So n is cut in two, and a product of two table
+    entries, rounded once, joins the parts.
+    """
+    exponents = np.arange(first, first + count)
+    high, low = exponents // _BLOCK, exponents % _BLOCK
+    start = first // _BLOCK
+    stop = (first + max(count, 1) - 1) // _BLOCK + 1
+    coarse = np.array([math.pow(base, _BLOCK * i) for i in range(start, stop)])
+    return coarse[high - start] * _first_powers(base)[low]
+
+
+@functools.lru_cache(maxsize=16)
+def _first_powers(base: float) -> Rates:
+    return np.array([math.pow(base, i) for i in range(_BLOCK)])
+
+
 _FIRST_ROWS, _MOST_ROWS = 8, 256
 
 

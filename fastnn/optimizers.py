@@ -14,7 +14,8 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._optimizer import LearningRate, Optimizer, powers
+from fastnn._optimizer import LearningRate, Optimizer
+from fastnn._schedule import powers
 from fastnn.arrays import check_flag, check_fraction, check_number
 from fastnn.kernels import optim
 

@@ -267,6 +267,24 @@ def test_errors_change_nothing():
     assert optimizer.step == 0
 
 
+def test_a_layer_learns_once_a_step():
+    layer, optimizer = dense_with_gradients(), fnn.SGD(0.5)
+    weights = layer.weights.copy()
+    with pytest.raises(ValueError, match="takes each layer once"):
+        optimizer.update(layer, fnn.ReLU(), layer)
+    np.testing.assert_array_equal(layer.weights, weights)
+    assert optimizer.step == 0
+
+
+def test_whole_numbers_do_not_learn():
+    layer, optimizer = Scale(), fnn.SGD(0.1)
+    layer.factor = np.ones((2, 3), int)
+    layer.dfactor = np.ones((2, 3))
+    with pytest.raises(TypeError, match=r"factor of Scale must hold floating-point numbers to learn, got int64"):
+        optimizer.update(layer)
+    assert optimizer.step == 0
+
+
 class Lying:
     """A schedule that gives what it should not."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._optimizer import powers
+from fastnn._schedule import powers
 from fastnn.arrays import check_number
 from fastnn.kernels import optim
 from fastnn.nnfs._optimizer import BOTH, CACHE, MOMENTUMS, NONE, Optimizer
