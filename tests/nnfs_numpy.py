@@ -165,6 +165,8 @@ class Optimizer_Adam(Optimizer_SGD):
         self.epsilon, self.beta_1, self.beta_2 = epsilon, beta_1, beta_2
 
     def change(self, layer, short, param, grad):
+        if not hasattr(layer, f"{short}_cache"):
+            setattr(layer, f"{short}_momentums", np.zeros_like(param))
         m = self.beta_1 * self.kept(layer, f"{short}_momentums", param) + (1 - self.beta_1) * grad
         c = self.beta_2 * self.kept(layer, f"{short}_cache", param) + (1 - self.beta_2) * grad**2
         setattr(layer, f"{short}_momentums", m)

@@ -397,6 +397,24 @@ def test_an_optimizer_inherits_the_layers_state():
     assert layer.weight_cache.dtype == np.float64
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_adam_begins_anew_after_momentum(mixed):
+    layers = [book.Layer_Dense(4, 3), numpy_classes.Layer_Dense(4, 3)]
+    layers[1].weights = layers[0].weights.copy()
+    for name, arguments in (("SGD", {"momentum": 0.9}), ("Adam", {}), ("SGD", {"momentum": 0.9}), ("Adam", {})):
+        for module, layer in zip((book, numpy_classes), layers, strict=True):
+            optimizer = getattr(module, f"Optimizer_{name}")(**arguments)
+            for step in range(3):
+                layer.dweights = np.random.default_rng(step).normal(size=(4, 3))
+                # Kernels do not take gradients of another dtype.
+                layer.dbiases = np.ones((1, 3), np.float32 if mixed else np.float64)
+                optimizer.pre_update_params()
+                optimizer.update_params(layer)
+                optimizer.post_update_params()
+        for attribute in ("weights", "biases"):
+            np.testing.assert_allclose(getattr(layers[0], attribute), getattr(layers[1], attribute), rtol=1e-12)
+
+
 def test_user_made_layers_are_updated_too():
     class Plain:
         weights, biases = np.ones((2, 2)), np.ones((1, 2))

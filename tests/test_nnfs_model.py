@@ -98,6 +98,22 @@ def test_compiled_and_layer_by_layer_are_the_same(stage, optimizer, dtype, batch
     assert ways[0] == ways[1]
 
 
+@pytest.mark.parametrize("first", OPTIMIZERS)
+@pytest.mark.parametrize("second", OPTIMIZERS)
+def test_a_second_optimizer_takes_over_what_it_would_in_the_book(first, second):
+    ways = []
+    for module, relu in ((book, None), (book, OwnReLU), (numpy_classes, None)):
+        X, y = data("classes")
+        model = network(module, "classes", first, relu=relu)
+        printed(model.train, X, y, epochs=3, print_every=100)
+        model.optimizer = OPTIMIZERS[second](module)
+        printed(model.train, X, y, epochs=3, print_every=100)
+        ways.append([getattr(layer, name) for layer in model.trainable_layers for name in ("weights", "biases")])
+    for compiled, layered, expected in zip(*ways, strict=True):
+        assert compiled.tobytes() == layered.tobytes()
+        np.testing.assert_allclose(compiled, expected, rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_weights_in_panels_change_no_bit(optimizer, dtype, monkeypatch):

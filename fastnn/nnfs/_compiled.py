@@ -15,6 +15,7 @@ from fastnn.engine import Parameters, Plan, aligned
 from fastnn.kernels import book, book_train, book_values, gemm, jobs, narrow, network, panels, sync
 from fastnn.layers import Dense
 from fastnn.nnfs import _common
+from fastnn.nnfs._optimizer import has_state
 from fastnn.nnfs._originals import keep, replaced, untouched
 from fastnn.nnfs.accuracy import Accuracy_Categorical, Accuracy_Regression
 from fastnn.nnfs.activations import (
@@ -231,9 +232,13 @@ class CompiledTraining:
 
     def bind(self) -> None:
         """Take over the layers' arrays, or what the user has put in their place since; state begins with zeros."""
+        anew = [id(layer) for layer in self.dense if self.slots and not has_state(layer, self.slots[-1])]
         for entry in self.bound:
             layer, name, view, _ = entry
             value = layer.__dict__.get(name)
+            if name not in ("weights", "biases") and (value is None or id(layer) in anew):
+                view.fill(0.0)
+                value = None
             if value is view:
                 continue
             if value is not None:

@@ -127,9 +127,14 @@ class Optimizer(Part):
         self._slots, self._kind = self.slots, self.step_kind()
 
     def _keep(self, layer: Any) -> None:
-        """Let a layer have the arrays that this optimiser keeps: zeros, if one of them is missing."""
+        """Let a layer have the arrays that this optimiser keeps: zeros, if one of them is missing.
+
+        Where the last kind of them is missing all begin anew, as in the book: what SGD leaves in the momentums is no
+        mean of gradients, as Adam's are.
+        """
+        anew = bool(self.slots) and not has_state(layer, self.slots[-1])
         for slot in self.slots:
-            if not (hasattr(layer, f"weight_{slot}") and hasattr(layer, f"bias_{slot}")):
+            if anew or not has_state(layer, slot):
                 setattr(layer, f"weight_{slot}", np.zeros_like(layer.weights))
                 setattr(layer, f"bias_{slot}", np.zeros_like(layer.biases))
 
@@ -154,6 +159,11 @@ class Optimizer(Part):
     def post_update_params(self) -> None:
         """Count the step."""
         self.iterations += 1
+
+
+def has_state(layer: Any, slot: str) -> bool:
+    """Tell whether a layer has an optimiser's arrays of one kind."""
+    return hasattr(layer, f"weight_{slot}") and hasattr(layer, f"bias_{slot}")
 
 
 def _goes_into(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
