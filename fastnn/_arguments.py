@@ -7,6 +7,8 @@ from typing import Any
 
 from fastnn.base import Layer
 from fastnn.callbacks import Callback
+from fastnn.history import warn_user
+from fastnn.optimizers import Optimizer
 
 
 def check_layers(layers: Sequence[Any]) -> None:
@@ -55,6 +57,19 @@ def check_kind(value: Any, kind: type, name: str, default: Any) -> Any:
         told = _told(value, f"pass {default.__name__}(), for example")
         raise TypeError(f"{name} must be a {kind.__name__} object, got {told}")
     return value
+
+
+def warn_if_new(optimizer: Optimizer, layers: Sequence[Layer]) -> None:
+    """Warn if an optimiser has done steps, but none on these layers: it does not begin afresh then."""
+    if not optimizer.step or not optimizer.n_slots:
+        return
+    if not any(optimizer.keeps(layer, name) for layer in layers for name in layer.parameters()):
+        warn_user(
+            f"optimizer has done {optimizer.step} steps, but none on this model: its schedule and bias corrections go "
+            "on from there, and its state begins at zero. To begin afresh, call its reset() first or pass a new "
+            f"{type(optimizer).__name__}(); to go on, pass it with the very layers that it has trained.",
+            UserWarning,
+        )
 
 
 def _told(value: Any, remedy: str) -> str:

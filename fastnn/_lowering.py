@@ -74,6 +74,13 @@ def settings_of(operations: Sequence[Operation]) -> list[tuple[float | None, ...
     return settings
 
 
+def note_passes(operations: Sequence[Operation], seed: int, passes: int) -> None:
+    """Let the next mask of each dropout be number `passes`, as after that many steps layer by layer."""
+    for operation in operations:
+        if isinstance(layer := operation.layer, Dropout):
+            layer.draw_from(seed if layer.seed is None else layer.seed, operation.place, passes)
+
+
 def work_of(operations: Sequence[Operation], rows: int) -> float:
     """Return the floating-point operations of one training step."""
     dense = [o for o in operations if o.kind == network.DENSE]

@@ -114,7 +114,7 @@ class Schedule(abc.ABC):
         return rates
 
     def observe(self, value: float) -> None:  # noqa: B027  (most schedules have nothing to note)
-        """Take note of the watched figure, once an epoch; only `ReduceOnPlateau` makes use of it."""
+        """Take note of the watched figure, once an epoch: a schedule that does is asked for rates epoch by epoch."""
 
     def get_state(self) -> dict[str, float]:
         """Return what `observe` has changed so far; empty for a schedule that depends on the step alone."""
@@ -203,6 +203,14 @@ class ConstantRate(Schedule):
 
 
 # Rows of scalars that are made at once: few at first, so that a single step does not pay for many.
+def listens(rate: object) -> bool:
+    """Tell whether a learning rate makes use of `Schedule.observe`, or a schedule inside it does."""
+    while hasattr(rate, "schedule"):
+        rate = rate.schedule
+    observe = getattr(type(rate), "observe", None)
+    return observe is not None and observe is not Schedule.observe
+
+
 _BLOCK = 64
 
 

@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import threads
-from fastnn._array_steps import FLOAT32, FLOAT64, all_finite
+from fastnn._arguments import warn_if_new
+from fastnn._array_steps import all_finite
 from fastnn._bar import Bar
+from fastnn._figures import add_epochs, followed, names_of, note_epochs, sum_of
 from fastnn._guard import Guard
 from fastnn._hold import Hold
-from fastnn._lowering import settings_of, work_of
+from fastnn._lowering import note_passes, settings_of, work_of
 from fastnn._order import new_order
+from fastnn._schedule import listens
 from fastnn.arrays import Array, as_inputs, as_passed
 from fastnn.base import Layer
 from fastnn.callbacks import Callback, EarlyStopping
 from fastnn.engine import Parameters
 from fastnn.history import History, warn_of_divergence
-from fastnn.kernels import losses
 from fastnn.kernels.order import epoch_order
-from fastnn.layers import Dense, Dropout
+from fastnn.layers import Dropout
 from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
 from fastnn.trainer import Trainer
@@ -62,6 +64,7 @@ class Fit:
             raise ValueError(f"epochs and initial_epoch must be less in all, got {epochs} and {initial_epoch}")
         self.history = History()
         self.operations = model.operations()
+        self.places = list(map(id, model.layers))
         # All of them are looked at: what cannot be trained is refused before anything changes.
         learns = [bool(layer.parameters()) for layer in model.layers]
         width = model.n_outputs
@@ -90,23 +93,20 @@ class Fit:
         self.history.compiled = self.compiled
         # Callbacks of the user's own may change anything, and add figures for others to watch.
         self.own_callbacks = any(not isinstance(callback, EarlyStopping) for callback in callbacks)
+        figures = names_of(loss, model.layers, self.validation is not None)
+        followed(optimizer.learning_rate, figures)
         for callback in callbacks:
             if isinstance(callback, EarlyStopping) and not self.own_callbacks:
-                callback.check_monitor(self._figures())
-
-    def _figures(self) -> set[str]:
-        """Return the names that an epoch's figures will have."""
-        names = {"loss"} | ({"accuracy"} if self.loss.has_accuracy else set())
-        ours = names | {"learning_rate"} | ({"penalty"} if any(map(has_penalty, self.model.layers)) else set())
-        return ours if self.validation is None else ours | {f"val_{name}" for name in names}
+                callback.check_monitor(figures)
 
     @property
     def _observes(self) -> bool:
         """Whether the learning rate reacts to how training goes, and hears of each epoch."""
-        return bool(getattr(self.optimizer.learning_rate, "get_state", dict)())
+        return listens(self.optimizer.learning_rate)
 
     def run(self) -> None:
         """Train; `history` is filled also where an exception ends it."""
+        warn_if_new(self.optimizer, self.model.layers)
         self.hold = Hold()
         begun: list[Callback] = []
         try:
@@ -114,6 +114,7 @@ class Fit:
                 callback.model = self.model
                 callback.on_train_begin()
                 begun.append(callback)
+            self._heed_callbacks()
             if self.compiled:
                 self._run_compiled()
             else:
@@ -140,7 +141,12 @@ class Fit:
             self._run_chunks()
         finally:
             with self.hold:
-                self.trainer.store()
+                self._store()
+
+    def _store(self) -> None:
+        """Leave the layers as they would be after as many steps layer by layer."""
+        self.trainer.store()
+        note_passes(self.operations or (), self.seed, self.trainer.step)
 
     def _new_trainer(self, parameters: Parameters, step: int) -> Trainer:
         assert self.operations is not None
@@ -155,9 +161,10 @@ class Fit:
         self.settings = self._settings()
         return trainer
 
-    def _settings(self) -> tuple[int, list[tuple[float | None, ...]]]:
+    def _settings(self) -> tuple[int, float, list[tuple[float | None, ...]]]:
         """Return what a trainer is made for, beside the data."""
-        return self.optimizer.kind, settings_of(self.operations or ())
+        smoothing = float(getattr(self.loss, "label_smoothing", 0.0))
+        return self.optimizer.kind, smoothing, settings_of(self.operations or ())
 
     def _new_guard(self) -> Guard:
         rows = [array.reshape(1, -1) for array in (self.trainer.flat, *self.trainer.state)]
@@ -196,7 +203,7 @@ class Fit:
                     began, at = time.perf_counter(), trainer.step
                     rates = self.optimizer.learning_rates(self.optimizer.step, goal - at)
                     rows, done = trainer.run(goal - at)
-                    note_epochs(self.history, rows, at, rates, self.steps_per_epoch, self.model, self.loss)
+                    note_epochs(self.history, rows, at, rates, self.steps_per_epoch, self.model.layers, self.loss)
                     self.history.steps += done
                     took = time.perf_counter() - began
                     ended = self.each_epoch and done == goal - at and trainer.step == ahead
@@ -207,7 +214,7 @@ class Fit:
                         return
                     if ended:
                         # Under the same hold: an epoch whose end nobody heard of could not be gone on from.
-                        trainer.store()
+                        self._store()
                         self._epoch_ended(trainer.step // self.steps_per_epoch - 1)
                         if self.own_callbacks:
                             guard = self._take_in() or guard
@@ -256,14 +263,14 @@ class Fit:
                     labels = self.labels[rows] if self.labels.size else self.labels
                     targets = self.targets[rows] if self.targets.size else self.targets
                     mean = self.loss.forward_prepared(outputs, labels, targets.astype(outputs.dtype, copy=False))
-                    part = _sum_of(self.loss.sample_losses, mean, len(rows))
+                    part = sum_of(self.loss.sample_losses, mean, len(rows))
                     penalty = sum(layer.penalty() for layer in self.model.layers)
                     if not math.isfinite(part + penalty):
                         self._diverged(step)
                         return
                     total += part
                     if self.loss.has_accuracy:
-                        hits += _sum_of(self.loss.sample_hits, math.nan, len(rows))
+                        hits += sum_of(self.loss.sample_hits, math.nan, len(rows))
                     penalties += penalty * len(rows)
                     self.model.backward(self.loss.backward())
                     rate = float(self.optimizer.learning_rates(self.optimizer.step, 1)[0])
@@ -282,6 +289,7 @@ class Fit:
                         for callback in hear_steps:
                             logs = {"loss": part / len(rows) + penalty, "learning_rate": rate}
                             callback.on_step_end(step - 1, logs)
+                        self._check_layers()
                         if ended:
                             bar.show(step, self.steps_per_epoch, self.history)
                             self._epoch_ended(epoch)
@@ -297,11 +305,9 @@ class Fit:
         return outputs
 
     def _note_epoch(self, total: float, hits: float, penalties: float, rate: float) -> None:
-        self.history.append(loss=(total + penalties) / self.rows, learning_rate=rate)
-        if self.loss.has_accuracy:
-            self.history.append(accuracy=hits / self.rows)
-        if any(map(has_penalty, self.model.layers)):
-            self.history.append(penalty=penalties / self.rows)
+        means = np.array([[total + penalties], [hits], [penalties]]) / self.rows
+        loss, accuracy, penalty = means
+        add_epochs(self.history, loss, accuracy, penalty, np.array([rate]), self.model.layers, self.loss)
 
     def _keep(self, learning: list[Layer]) -> None:
         """Copy the parameters and the optimiser's state: all that an update changes, and a callback may."""
@@ -331,17 +337,29 @@ class Fit:
             result = self.model.evaluate_checked(self.operations, X, y, self.loss, self.limit)
             self.history.append(**{f"val_{name}": value for name, value in result.items()})
         logs = {name: values[-1] for name, values in self.history.items()}
-        if self._observes:
-            self.optimizer.learning_rate.observe(_watched(self.optimizer.learning_rate, logs))
+        if (name := followed(self.optimizer.learning_rate, set(logs))) is not None:
+            self.optimizer.learning_rate.observe(logs[name])
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, logs)
+        self._heed_callbacks()
+
+    def _heed_callbacks(self) -> None:
+        self._check_layers()
         if self.model.stop_training:
             self.history.stopped_by = "callback"
+
+    def _check_layers(self) -> None:
+        if list(map(id, self.model.layers)) != self.places:
+            raise RuntimeError(
+                "model.layers must stay the same objects while training, got others from a callback: change them "
+                "between two calls of fit()"
+            )
 
     def _diverged(self, step: int) -> None:
         self.history.stopped_by, self.history.diverged_at = "divergence", step
         warn_of_divergence(
-            f"the loss or a weight became NaN or infinite at step {step} (epoch {step // self.steps_per_epoch}): "
+            f"the loss or a weight became NaN or infinite at step {step} (epoch "
+            f"{self.initial_epoch + step // self.steps_per_epoch}): "
             "training ended and the last finite weights are kept. Try a smaller learning rate, scaled inputs, or "
             "smaller weights."
         )
@@ -350,51 +368,8 @@ class Fit:
         return Bar(self.epochs, self.progress)
 
 
-def note_epochs(
-    history: History, rows: Array, first_step: int, rates: Array, steps_per_epoch: int, model: Sequential, loss: Loss
-) -> None:
-    """Add the kernel's rows of the epochs that ended in a chunk from `first_step` on."""
-    if not len(rows):
-        return
-    end = steps_per_epoch - first_step % steps_per_epoch
-    names = ["loss"] + (["accuracy"] if loss.has_accuracy else [])
-    for name, column in zip(names, (0, 1), strict=False):
-        history.setdefault(name, []).extend(rows[:, column].tolist())
-    if any(map(has_penalty, model.layers)):
-        history.setdefault("penalty", []).extend(rows[:, 2].tolist())
-    history.setdefault("learning_rate", []).extend(rates[end - 1 :: steps_per_epoch][: len(rows)].tolist())
-
-
 def _finite(layers: list[Layer]) -> bool:
     return all([all_finite(value) for layer in layers for value in layer.parameters().values()])
 
 
-def _sum_of(values: Any, mean: float, rows: int) -> float:
-    """Return the sum of what a loss says of each sample, or else what its mean tells."""
-    if values is None:
-        return mean * rows
-    values = np.asarray(values)
-    if values.shape != (rows,):
-        raise ValueError(
-            f"sample_losses and sample_hits of a loss must have the shape ({rows},), one number a sample, got "
-            f"{values.shape}: set them so in forward(), or leave them None"
-        )
-    return float(losses.sum_rows(np.array(values, FLOAT32 if values.dtype == FLOAT32 else FLOAT64), rows))
-
-
-def _watched(schedule: Any, logs: dict[str, float]) -> float:
-    """Return the figure that a schedule follows: the validation data's where there are some."""
-    while hasattr(schedule, "schedule"):
-        schedule = schedule.schedule
-    name = "accuracy" if getattr(schedule, "mode", "min") == "max" else "loss"
-    return logs.get(f"val_{name}", logs.get(name, logs["loss"]))
-
-
-def has_penalty(layer: Layer) -> bool:
-    """Tell whether a layer adds to the loss, be it zero at the moment."""
-    if isinstance(layer, Dense) and type(layer).penalty is Dense.penalty:
-        return any((layer.weight_l1, layer.weight_l2, layer.bias_l1, layer.bias_l2))
-    return type(layer).penalty is not Layer.penalty
-
-
-__all__ = ["CHUNK_SECONDS", "Fit", "note_epochs"]
+__all__ = ["CHUNK_SECONDS", "Fit"]

@@ -72,8 +72,13 @@ class DivergenceWarning(RuntimeWarning):
 
 def warn_of_divergence(message: str) -> None:
     """Warn, at the line outside fastnn from which it was called."""
+    warn_user(message, DivergenceWarning)
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Warn, at the line outside fastnn from which it was called."""
     level = 1
     frame: types.FrameType | None = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastnn":
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, DivergenceWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

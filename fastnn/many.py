@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -11,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from fastnn import threads
+from fastnn._arguments import warn_if_new
 from fastnn._array_steps import all_finite
+from fastnn._figures import note_epochs
 from fastnn._guard import Guard
 from fastnn._hold import Hold
-from fastnn._lowering import Operation, work_of
+from fastnn._lowering import Operation, note_passes, work_of
 from fastnn._order import new_order
+from fastnn._schedule import listens
 from fastnn.arrays import Array, as_inputs, check_flag, check_positive_int, check_seed
 from fastnn.engine import Parameters, Plan, aligned, stacked_views
-from fastnn.fitting import note_epochs
 from fastnn.history import History, warn_of_divergence
 from fastnn.kernels import many, sync
 from fastnn.losses import Loss, SoftmaxCrossEntropy
@@ -66,8 +67,8 @@ def fit_many(
     loss : Loss, optional
         `SoftmaxCrossEntropy` without one.
     optimizer : Optimizer, sequence of Optimizer, or callable, optional
-        One that is copied for each network, one for each, or a callable that makes it from the network's number.
-        `Adam` without one.
+        One that is copied for each network, with the state that it has of the network's layers, one for each, or a
+        callable that makes it from the network's number. `Adam` without one.
     epochs, batch_size, shuffle
         As for `Sequential.fit`.
     seeds : sequence of int, optional
@@ -109,7 +110,7 @@ def fit_many(
     loss = SoftmaxCrossEntropy() if loss is None else loss
     if not isinstance(loss, Loss) or loss.code is None:
         raise TypeError(f"loss must be one of fastnn's own losses, got {type(loss).__name__}")
-    optimizers = _optimizers(optimizer, n)
+    optimizers = _optimizers(optimizer, networks)
     epochs = check_positive_int(epochs, "epochs")
     batch = None if batch_size is None else check_positive_int(batch_size, "batch_size")
     shuffle = check_flag(shuffle, "shuffle")
@@ -138,6 +139,8 @@ def fit_many(
     alike = optimizer is None or isinstance(optimizer, Optimizer)
     run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle, alike)
     entropies = [model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)]
+    for one, model in zip(optimizers, networks, strict=True):
+        warn_if_new(one, model.layers)
     run.prepare(entropies, limit)
     run.run(limit)
     return run.histories
@@ -158,7 +161,7 @@ class _Run:
 
     def prepare(self, seeds: list[int], limit: int | None) -> None:
         """Lay the networks' arrays side by side."""
-        n, dtype = len(self.networks), self.inputs[0].dtype
+        n, dtype, self.seeds = len(self.networks), self.inputs[0].dtype, seeds
         plan, slots = Plan(self.lowered[0], 1, dtype), self.optimizers[0].n_slots
         size = plan.n_params
         # One array, which may then lie in huge pages: 64 of 64-100-10 take 2 to 4 % less for 40 steps.
@@ -232,6 +235,8 @@ class _Run:
                     history.stopped_by = "interrupt"
             raise
         finally:
+            for operations, seed, trainer in zip(self.lowered, self.seeds, self.trainers, strict=True):
+                note_passes(operations, seed, trainer.step)
             hold.close()
         if not all_finite(self.params.reshape(-1)):
             for i, row in enumerate(self.params):
@@ -283,7 +288,9 @@ class _Run:
             first = trainer.step
             done_rows, done = trainer.end(histories[i])
             history = self.histories[i]
-            note_epochs(history, done_rows, first, rates[i], trainer.steps_per_epoch, self.networks[i], self.loss)
+            note_epochs(
+                history, done_rows, first, rates[i], trainer.steps_per_epoch, self.networks[i].layers, self.loss
+            )
             history.steps += done
             if done < counts[i]:
                 self._diverged(i)
@@ -318,16 +325,17 @@ def _made(made: Any, count: int | None, name: str, kind: type) -> list[Any]:
     return found
 
 
-def _optimizers(optimizer: Any, n: int) -> list[Optimizer]:
+def _optimizers(optimizer: Any, networks: list[Sequential]) -> list[Optimizer]:
+    n = len(networks)
     if optimizer is None:
         optimizer = Adam()
     if isinstance(optimizer, Optimizer):
-        optimizer = [copy.deepcopy(optimizer) for _ in range(n)]
+        optimizer = [optimizer.twin(model.layers) for model in networks]
     found = _made(optimizer, n if callable(optimizer) else None, "optimizer", Optimizer)
     if len(found) != n:
         raise ValueError(f"optimizer must be one for each of the {n} networks, got {len(found)}")
     for i, one in enumerate(found):
-        if getattr(one.learning_rate, "get_state", dict)():
+        if listens(one.learning_rate):
             raise ValueError(
                 f"optimizer[{i}] has a learning rate that follows how training goes, which nobody watches here: "
                 "use a schedule of the step alone, or fit the networks one by one"

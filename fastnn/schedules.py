@@ -144,7 +144,8 @@ class Warmup(Schedule):
     """A straight climb of `steps` steps to the first rate of `schedule`, which then starts from its step 0.
 
     ``schedule(0) * (step + 1) / (steps + 1)`` while ``step < steps``, then ``schedule(step - steps)``.
-    `schedule` may be a number: a constant rate.
+    `schedule` may be a number: a constant rate. A `ReduceOnPlateau` hears of the climb's epochs too, and the climb
+    then leads to what it has reduced the rate to: let its patience be longer than the climb.
 
     Examples
     --------

@@ -26,15 +26,17 @@ class SearchResult(NamedTuple):
 
     Attributes
     ----------
-    loss, accuracy : float
+    loss : float
         Of the parameters that the model now has.
-    improvements : list of (int, float, float)
+    accuracy : float or None
+        Of the same; None where the loss is of values, as also below.
+    improvements : list of (int, float, float or None)
         Iteration, loss and accuracy each time the loss went down. It is empty if it never did.
     """
 
     loss: float
-    accuracy: float
-    improvements: list[tuple[int, float, float]]
+    accuracy: float | None
+    improvements: list[tuple[int, float, float | None]]
 
 
 def random_search(
@@ -116,12 +118,15 @@ def random_search(
         size = (operations[0].n_in + operations[-1].n_out) * (-(-rows // 64) * 64 + 64)
     state, labels_t = np.empty(2), labels.astype(dtype)
     state[:] = np.inf, 0.0
-    improvements: list[tuple[int, float, float]] = []
+    improvements: list[tuple[int, float, float | None]] = []
 
-    def of_model() -> tuple[float, float]:
+    def accuracy_of(share: Any) -> float | None:
+        return float(share) if loss.has_accuracy else None
+
+    def of_model() -> tuple[float, float | None]:
         values, hits = model.losses_of(operations, X, labels, targets, loss)
         value = losses.sum_rows(values, rows) / rows + sum(layer.penalty() for layer in model.layers)
-        return float(value), float(losses.sum_rows(hits, rows) / rows)
+        return float(value), accuracy_of(losses.sum_rows(hits, rows) / rows)
 
     if code == search.ADJUST:
         # The parameters that are there are to be beaten: by any, if their loss is NaN.
@@ -143,7 +148,7 @@ def random_search(
             float(getattr(loss, "label_smoothing", 0.0)), is_small, scale, code, drawn, done, count, state, found,
         )  # fmt: skip
         took = time.perf_counter() - began
-        improvements += [(int(i), float(v), float(a)) for i, v, a in found[: int(state[1])]]
+        improvements += [(int(i), float(v), accuracy_of(a)) for i, v, a in found[: int(state[1])]]
         done += count
         chunk = max(1, min(100 * chunk, int(count * CHUNK_SECONDS / max(took, 1e-6))))
     value, accuracy = improvements[-1][1:] if improvements else of_model()

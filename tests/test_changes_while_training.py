@@ -519,3 +519,47 @@ def test_names_that_are_places_are_refused():
     model.layers.insert(0, fnn.Dense(2, 2))
     with pytest.raises(ValueError, match="the name '0' is taken by layers"):
         model.predict(X)
+
+
+def smooth(model, epoch, optimizer):
+    if epoch == 4:
+        model.loss.label_smoothing = 0.3
+
+
+def test_label_smoothing_may_change():
+    found = both_paths(smooth, validation_data=(X, Y))
+    assert found[0] == found[1]
+    losses, plain = found[0][0]["loss"], both_paths(lambda *_: None, validation_data=(X, Y))[0][0]["loss"]
+    assert losses[:5] == plain[:5] and losses[5] > plain[5] + 0.001
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("where", ["on_train_begin", "on_epoch_end", "on_step_end"])
+def test_layers_stay_while_training(path, where):
+    if where == "on_step_end" and path == "compiled":
+        return
+
+    def exchange(*_):
+        model.layers[1] = fnn.Tanh()
+
+    model, act = make(), fnn.Callback()
+    setattr(act, where, exchange)
+    callbacks = [act, Each()] if path == "layers" else [act]
+    if where == "on_step_end":
+        callbacks = [type("Steps", (fnn.Callback,), {"on_step_end": exchange})()]
+    with pytest.raises(RuntimeError, match="model.layers must stay the same objects while training"):
+        model.fit(X, Y, epochs=3, callbacks=callbacks)
+    assert model.history.steps == {"on_train_begin": 0, "on_epoch_end": 5, "on_step_end": 1}[where]
+
+
+def test_dropout_counts_its_passes_on_any_path():
+    masks = []
+    for path in (*PATHS, "many"):
+        model = make()
+        if path == "many":
+            fnn.fit_many([model], X, Y, epochs=3)
+        else:
+            model.fit(X, Y, epochs=3, callbacks=[Each()] if path == "layers" else [])
+        assert model.layers[2].passes == 15
+        masks.append(model.layers[2].forward(np.ones((5, 16))).tobytes())
+    assert len(set(masks)) == 1

@@ -1,5 +1,7 @@
 """Many short calls of `fit`: what is kept from one to the next shows in nothing but the time that they take."""
 
+import pickle
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -70,6 +72,7 @@ def fit(model, optimizer, X, y, epoch, epochs=1):
     return model.fit(X, y, optimizer=optimizer, epochs=epochs, batch_size=25, initial_epoch=epoch, progress=False)
 
 
+@pytest.mark.filterwarnings("ignore:optimizer has done")
 @pytest.mark.parametrize("make", [deep, narrow])
 @pytest.mark.parametrize("between", CALLS)
 def test_what_is_kept_between_calls_is_not_seen(make, between, data):
@@ -140,3 +143,50 @@ def test_what_was_in_the_workspace_is_not_seen(left, widths, threads, data, monk
     monkeypatch.setattr(trainer, "aligned", aligned)
     monkeypatch.setattr(fnn.many, "aligned", aligned)
     assert trained() == expected
+
+
+def test_a_used_optimizer_on_another_model_is_told_of(data):
+    X, y = data
+    used = fnn.Adam(0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = narrow()
+        fit(model, used, X, y, 0)
+        fit(model, used, X, y, 1)
+        fit(narrow(1), fnn.SGD(0.05), X, y, 0)
+        model.layers[-1] = fnn.Dense(model.layers[-1].n_inputs, 3)
+        fit(model, used, X, y, 2)
+    for apart in (used, pickle.loads(pickle.dumps(used))):
+        with pytest.warns(UserWarning, match="optimizer has done 12 steps, but none on this model") as told:
+            fit(narrow(1), apart, X, y, 0)
+        assert told[0].filename == __file__
+        apart.step = 12
+        with pytest.warns(UserWarning, match="optimizer has done 12 steps, but none on this model") as told:
+            fnn.fit_many([narrow(1)], X, y, optimizer=apart, epochs=1, batch_size=50)
+        assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize("make", [deep, narrow])
+def test_copies_of_a_used_optimizer_go_on_as_it_would(make, data):
+    X, y = data
+    found = []
+    for many in (False, True):
+        models, optimizers = [make(seed) for seed in (1, 2)], [fnn.Adam(0.05) for _ in range(2)]
+        fnn.fit_many(models, X, y, optimizer=optimizers, epochs=2, batch_size=25)
+        used = fnn.Adam(0.05)
+        used.step = optimizers[0].step
+        for model, one in zip(models, optimizers, strict=True):
+            for layer in model.layers:
+                for name, value in layer.parameters().items():
+                    used.bind(layer, name, one.slots(layer, name, value))
+        before = [a.copy() for a in used.slots(models[0].layers[0], "weights", models[0].layers[0].weights)]
+        if many:
+            fnn.fit_many(models, X, y, optimizer=used, epochs=1, batch_size=25)
+            after = used.slots(models[0].layers[0], "weights", models[0].layers[0].weights)
+            assert all((a == b).all() for a, b in zip(before, after, strict=True))
+            assert used.step == optimizers[0].step
+        else:
+            for model, one in zip(models, optimizers, strict=True):
+                model.fit(X, y, optimizer=one, epochs=1, batch_size=25)
+        found.append([a.tobytes() for model in models for a in model.parameters().values()])
+    assert found[0] == found[1]

@@ -39,7 +39,7 @@ FLOORS = (
     {"base"},
     {"_optimizer", "initializers", "regularizers"},
     {"layers", "activations", "losses", "optimizers", "schedules", "metrics", "callbacks", "datasets"},
-    {"_lowering", "_arguments"},
+    {"_lowering", "_arguments", "_figures"},
     {"engine"},
     {"trainer", "_guard", "_order", "io"},
     {"fitting"},

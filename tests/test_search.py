@@ -124,3 +124,12 @@ def test_what_is_kept_is_as_good_as_was_said(rows, dtype):
         model = _model((n_in, 8, n_out))
         found = fnn.random_search(model, X, y, iterations=20, scale=0.5, seed=3)
         assert {"loss": found.loss, "accuracy": found.accuracy} == pytest.approx(model.evaluate(X, y), rel=1e-6)
+
+
+@pytest.mark.parametrize("iterations", [1, 200])
+def test_a_loss_of_values_has_no_accuracy(iterations):
+    X = np.linspace(-1, 1, 50)[:, None]
+    model = fnn.Sequential(fnn.Dense(1, 1), seed=0)
+    found = fnn.random_search(model, X, 2 * X, iterations=iterations, loss=fnn.MeanSquaredError(), seed=0)
+    assert found.accuracy is None and all(accuracy is None for _, _, accuracy in found.improvements)
+    assert found.loss == pytest.approx(model.evaluate(X, 2 * X)["loss"])
