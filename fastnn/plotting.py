@@ -113,8 +113,13 @@ def decision_regions(
         raise ValueError(f"predict must return shape ({len(grid)}, classes) for {len(grid)} points, got {scores.shape}")
     classes = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5) * 1
     ax = _axes(ax)
-    ax.pcolormesh(across, up, classes.reshape(resolution, resolution), cmap=_COLOURS, alpha=0.3, shading="nearest")
-    return scatter(points, y, ax)
+    regions = classes.reshape(resolution, resolution)
+    ax.pcolormesh(across, up, regions, cmap=_COLOURS, alpha=0.3, shading="nearest")
+    scatter(points, y, ax)
+    # One scale for both: there may be classes that are never predicted, or that no sample is of.
+    for drawn in ax.collections[-2:]:
+        drawn.set_clim(0, max(scores.shape[1] - 1, 1))
+    return ax
 
 
 def curves(history: Mapping[str, Sequence[float]], names: Sequence[str] | None = None, ax: Any = None) -> Any:

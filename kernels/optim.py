@@ -39,17 +39,16 @@ def over_root(m, v, eps):
     """
     if not has_estimates(v):
         return m / (sqrt(v) + eps)
-    # Between the least normal number and the largest, so that the estimates are finite; NaN passes both.
-    least, most = splat(v, 1.17549435e-38), splat(v, 3.4028234663852886e38)
-    bounded = select(v > most, most, v)
-    bounded = select(bounded < least, least, bounded)
+    # From the least normal number on, so that the estimates are finite. Infinity has no remainder: it divides to zero.
+    least, finite = splat(v, 1.17549435e-38), v != splat(v, np.inf)
+    bounded = select(v < least, least, v)
     y = root_estimate(bounded)
     root = bounded * y
     root = fma(y * splat(v, 0.5), fma(zero_minus(root), root, bounded), root)
     below = root + eps
-    r = reciprocal_estimate(below)
+    r = select(finite, reciprocal_estimate(below), splat(v, 0.0))
     q = m * r
-    return fma(r, fma(zero_minus(below), q, m), q)
+    return select(finite, fma(r, fma(zero_minus(below), q, m), q), q)
 
 
 @kernel
@@ -139,7 +138,8 @@ def lion_run(p, p_ld, g, g_ld, s1, rows, first, last, whole, h):
             put(s1, at, fma(b2, old, r2 * grad), n, whole)
             blend = fma(b1, old, r1 * grad)
             sign = from_bits((bits_of(blend) & bits_of(signs)) | bits_of(one))
-            put(p, at, w * keep - rate * select(blend == zero, zero, sign), n, whole)
+            sign = select(blend == zero, zero, select(blend == blend, sign, blend))
+            put(p, at, w * keep - rate * sign, n, whole)
 
 
 @inlined

@@ -81,6 +81,20 @@ def test_plots_name_what_is_wrong():
     assert ax.has_data()
 
 
+def test_a_class_has_one_colour():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
+    X = np.random.randn(6, 2)
+    for classes, y in ((3, [0, 1, 2, 0, 1, 2]), (3, [0, 1, 1, 0, 1, 1]), (3, None), (1, [0, 1, 1, 0, 1, 0])):
+        _, ax = pyplot.subplots()
+        # Class 2 is never predicted.
+        plotting.decision_regions(lambda p, n=classes: np.eye(n)[(p[:, 0] > 0) * min(1, n - 1)], X, y, ax)
+        regions, dots = ax.collections
+        top = max(classes - 1, 1)
+        assert regions.get_clim() == (0, top) and (y is None or dots.get_clim() == (0, top))
+        pyplot.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "wanted"),
     [(int, "f4"), (np.uint8, "f4"), (bool, "f4"), (np.float16, "f4"), (np.float32, "f4"), (np.float64, "f8")],

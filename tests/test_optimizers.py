@@ -86,6 +86,24 @@ def test_steps_equal_numpy(name, shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", OURS)
+def test_gradients_that_explode_do_what_they_do_in_numpy(name, dtype):
+    # Squares of the larger ones overflow.
+    top = float(np.finfo(dtype).max)
+    sizes = [0.0, 1.0, np.sqrt(top) / 1e3, np.sqrt(top) * 1e3, top / 2, np.inf, np.nan]
+    gradients = np.array([[sign * size for size in sizes for sign in (1, -1)] * 3], dtype)
+    dense = fnn.Dense(1, gradients.size)
+    dense.weights, dense.biases = np.ones(gradients.shape, dtype), np.zeros(gradients.size, dtype)
+    dense.dweights, dense.dbiases = gradients, np.zeros(gradients.size, dtype)
+    update, slots, settings = reference.OPTIMIZERS[name]
+    wanted, state = np.ones(gradients.shape, dtype), [np.zeros(gradients.shape, dtype) for _ in range(slots)]
+    with np.errstate(all="ignore"):
+        update(wanted, gradients, state, 0, 0.05, **settings)
+    OURS[name](0.05).update(dense)
+    np.testing.assert_allclose(dense.weights, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "rmsprop", "adam", "amsgrad", "lion"])
 def test_state_below_normal_numbers_becomes_zero(name, dtype):
     x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
