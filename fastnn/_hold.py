@@ -1,4 +1,4 @@
-"""Ctrl-C put off while something is half done."""
+"""Ctrl-C, and other signals that may end a training, put off while something is half done."""
 
 from __future__ import annotations
 
@@ -6,41 +6,61 @@ import signal
 import threading
 from typing import Any
 
+_OTHERS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK")
+    if hasattr(signal, name)
+]
+
 
 class Hold:
-    """Ctrl-C put off while steps are made and written down: afterwards it counts, and nothing is half done.
+    """Signals put off while steps are made and written down: afterwards they count, and nothing is half done.
 
-    Pressed again, it counts at once. The handler stays until `close`: setting one takes 4 µs, a third of an epoch of a
-    small network.
+    Of the others than Ctrl-C those that somebody handles in Python, as who limits the time of a training does: such a
+    handler may raise. Ctrl-C pressed again counts at once. Handlers stay until `close`: setting one takes 4 µs, a third
+    of an epoch of a small network.
     """
 
     def __init__(self) -> None:
         self._main = threading.current_thread() is threading.main_thread()
-        self._ours, self._theirs = self._note, signal.default_int_handler
-        self._held = False
-        self._pressed: list[Any] = []
+        self._ours = self._note
+        self._theirs: dict[int, Any] = {}
+        self._held = self._looked = False
+        self._waiting: dict[int, Any] = {}
 
     def __enter__(self) -> None:
         if self._main:
             # A callback may have set a handler of its own.
-            handler = signal.getsignal(signal.SIGINT)
-            if handler is not self._ours and callable(handler):
-                self._theirs = handler
-                signal.signal(signal.SIGINT, self._ours)
+            self._take(signal.SIGINT)
+            if not self._looked:
+                self._looked = True
+                for number in _OTHERS:
+                    self._take(number)
         self._held = True
 
+    def _take(self, number: int) -> None:
+        handler = signal.getsignal(number)
+        if handler is not self._ours and callable(handler):
+            self._theirs[number] = handler
+            signal.signal(number, self._ours)
+
     def _note(self, number: int, frame: Any) -> None:
-        if self._held and not self._pressed:
-            self._pressed.append(frame)
+        if self._held and not (number == signal.SIGINT and number in self._waiting):
+            self._waiting[number] = frame
         else:
-            self._theirs(number, frame)
+            self._theirs[number](number, frame)
 
     def __exit__(self, *exception: object) -> None:
         self._held = False
-        if self._pressed:
-            self._theirs(signal.SIGINT, self._pressed.pop())
+        # What one of them raises leaves the rest to `close`.
+        while self._waiting:
+            number, frame = self._waiting.popitem()
+            self._theirs[number](number, frame)
 
     def close(self) -> None:
-        """Give Ctrl-C back to whom it belonged."""
-        if self._main and signal.getsignal(signal.SIGINT) is self._ours:
-            signal.signal(signal.SIGINT, self._theirs)
+        """Give the signals back to whom they belonged."""
+        if self._main:
+            for number, handler in self._theirs.items():
+                if signal.getsignal(number) is self._ours:
+                    signal.signal(number, handler)
+        self.__exit__()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import numba
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from fastnn import threads
 from fastnn._array_steps import FLOAT32, FLOAT64, Array
 from fastnn.kernels import activations, book_layers, labels
+
+Value = TypeVar("Value")
 
 CROSS_ENTROPY_WORK = 40.0
 """Floating-point operations of the softmax cross-entropy for each logit, to decide whether threads pay."""
@@ -96,6 +99,47 @@ class KnownLabels:
     def give_back(self, scratch: Array, out: Array) -> None:
         """Keep what `borrow` returned for the next call."""
         self._spares.append((scratch, out))
+
+
+class ByObject(Generic[Value]):
+    """Values by the object that they belong to, whatever it calls equal to itself, for as long as it lives."""
+
+    __slots__ = ("__weakref__", "_found")
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[weakref.ref[Any], Value]] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (owner for owner, _ in self.items())
+
+    def __setitem__(self, owner: object, value: Value) -> None:
+        key, ours = id(owner), weakref.ref(self)
+
+        def forget(gone: weakref.ref[Any]) -> None:
+            found = {} if (us := ours()) is None else us._found
+            # Another object may have the number by now.
+            if key in found and found[key][0] is gone:
+                del found[key]
+
+        self._found[key] = weakref.ref(owner, forget), value
+
+    def get(self, owner: object, default: Value) -> Value:
+        """Return an object's value, or else `default`."""
+        known = self._found.get(id(owner))
+        return default if known is None else known[1]
+
+    def setdefault(self, owner: object, default: Value) -> Value:
+        """Return an object's value, which is `default` from now on if there was none."""
+        if id(owner) not in self._found:
+            self[owner] = default
+        return self._found[id(owner)][1]
+
+    def items(self) -> list[tuple[Any, Value]]:
+        """Return the objects that live, and their values."""
+        return [(owner, value) for known, value in list(self._found.values()) if (owner := known()) is not None]
 
 
 class Slots:

@@ -6,13 +6,12 @@ import abc
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self, final, runtime_checkable
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import threads
-from fastnn._known import Held, Slots
+from fastnn._known import ByObject, Held, Slots
 from fastnn._schedule import Ahead, Schedule
 from fastnn.arrays import Array, as_parameter, check_number, check_positive_int
 from fastnn.base import Configurable, Layer
@@ -61,7 +60,7 @@ class Optimizer(Configurable, abc.ABC):
     def __init__(self, learning_rate: LearningRate) -> None:
         self.learning_rate = _checked_rate(learning_rate)
         self.step = 0
-        self._state: WeakKeyDictionary[Any, dict[str, Slots]] = WeakKeyDictionary()
+        self._state: ByObject[dict[str, Slots]] = ByObject()
         self._ahead = Ahead()
         self._token = object()
 
@@ -215,7 +214,7 @@ class Optimizer(Configurable, abc.ABC):
     def reset(self) -> None:
         """Forget all state and count steps from 0 again."""
         self.step = 0
-        self._state = WeakKeyDictionary()
+        self._state = ByObject()
         self._ahead = Ahead()
         self._token = object()
 
@@ -277,7 +276,7 @@ class Optimizer(Configurable, abc.ABC):
                 held = known.get(name)
                 if held is None or not held.fits(ordered, n_slots):
                     self.slots(layer, name, ordered)
-                    known = self._state[layer]
+                    known = self._state.get(layer, {})
                     held = known[name]
                 s1, s2, s3 = held.flat
                 flat, dflat = ordered.ravel(), grad.ravel()
@@ -286,7 +285,7 @@ class Optimizer(Configurable, abc.ABC):
                     param[...] = ordered
             # One call for both parameters; AMSGrad's three arrays of state do not go into it.
             if ready and n_slots <= 2 and parts[0][1].size < _SMALL and layer._made is not None:
-                layer._held = Held(layer, self._state[layer], self._token, kind)
+                layer._held = Held(layer, known, self._token, kind)
         self.step += 1
 
     @classmethod
@@ -325,17 +324,22 @@ class Optimizer(Configurable, abc.ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # Weak references cannot be copied: layers and their state travel as pairs.
-        known = self._state.items() if self._state else ()
+        known = self._state.items()
         pairs = [(owner, {name: held.arrays for name, held in slots.items()}) for owner, slots in known]
         return {**self.__dict__, "_state": pairs, "_ahead": None, "_token": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Of layers that nobody copies along, as far as can be known by now, the copy keeps the state as well.
+        stay = [owner for owner in self._state if id(owner) not in memo]
         twin = memo[id(self)] = self.__class__.__new__(self.__class__)
-        return self._copied_to(twin, self.__getstate__(), memo)
+        return self._copied_to(twin, self.__getstate__(), memo, stay)
 
-    def _copied_to(self, twin: Self, state: dict[str, Any], memo: dict[int, Any]) -> Self:
+    def _copied_to(self, twin: Self, state: dict[str, Any], memo: dict[int, Any], layers: Sequence[Layer]) -> Self:
         # As copy.deepcopy would in ten times as long: `fit_many` makes thousands of copies.
         twin.__setstate__({n: v if v.__class__ in _PLAIN else copy.deepcopy(v, memo) for n, v in state.items()})
+        for layer in layers:
+            for name, held in self._state.get(layer, {}).items():
+                twin._state.setdefault(layer, {})[name] = Slots([array.copy() for array in held.arrays])
         return twin
 
     def twin(self, layers: Sequence[Layer]) -> Self:
@@ -348,16 +352,12 @@ class Optimizer(Configurable, abc.ABC):
         0.5
         """
         state = {**self.__getstate__(), "_state": []}
-        twin = self._copied_to(self.__class__.__new__(self.__class__), state, {})
-        for layer in layers:
-            for name, held in self._state.get(layer, {}).items() if self._state else ():
-                twin.bind(layer, name, [array.copy() for array in held.arrays])
-        return twin
+        return self._copied_to(self.__class__.__new__(self.__class__), state, {}, layers)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._ahead, self._token = Ahead(), object()
-        self._state = WeakKeyDictionary()
+        self._state = ByObject()
         for owner, known in state["_state"]:
             self._state[owner] = {name: Slots(arrays) for name, arrays in known.items()}
 

@@ -1,11 +1,15 @@
 """Ctrl-C while `fit` runs: whose handler is called, when, and that it is there again afterwards."""
 
+import contextlib
+import io
 import signal
 import threading
 
+import numpy as np
 import pytest
 
 import fastnn as fnn
+import fastnn.nnfs as book
 
 
 class AtEpoch(fnn.Callback):
@@ -149,3 +153,111 @@ def test_an_epoch_that_was_interrupted_is_seen_to_its_end(path, monkeypatch):
         assert train(7, 2) == train(0, 1)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+OTHERS = [getattr(signal, name) for name in ("SIGTERM", "SIGALRM", "SIGUSR1") if hasattr(signal, name)]
+
+
+class TimeUp(Exception):
+    pass
+
+
+@pytest.mark.parametrize("number", OTHERS)
+@pytest.mark.parametrize("path", ["compiled", "layers", "many"])
+def test_other_signals_that_are_handled_wait_too(number, path, monkeypatch):
+    def up(number, frame):
+        raise TimeUp
+
+    X, y = fnn.datasets.spiral_data(20, 3, seed=0)
+    model, optimizer = fnn.Sequential(fnn.Dense(2, 8), fnn.ReLU(), fnn.Dense(8, 3), seed=0), fnn.Adam(0.01)
+    made, calls = fnn.threads.call, []
+
+    def rung(*arguments, **more):
+        # As soon as native code is back, before anybody has written down what it did.
+        used = made(*arguments, **more)
+        calls.append(signal.raise_signal(number))
+        return used
+
+    before = signal.signal(number, up)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(TimeUp):
+            patch.setattr(fnn.threads, "call", rung)
+            if path == "many":
+                fnn.fit_many([model], X, y, optimizer=[optimizer], epochs=3, batch_size=20)
+            else:
+                callbacks = [EachStep()] if path == "layers" else [AtEpoch(lambda: None)]
+                model.fit(X, y, optimizer=optimizer, epochs=3, batch_size=20, callbacks=callbacks)
+        assert signal.getsignal(number) is up
+    finally:
+        signal.signal(number, before)
+    assert model.history.steps == optimizer.step
+    fresh, theirs = fnn.Sequential(fnn.Dense(2, 8), fnn.ReLU(), fnn.Dense(8, 3), seed=0), fnn.Adam(0.01)
+    if optimizer.step:
+        fresh.fit(X, y, optimizer=theirs, epochs=optimizer.step // 3, batch_size=20)
+    assert all((a == b).all() for a, b in zip(model.parameters().values(), fresh.parameters().values(), strict=True))
+
+
+def test_signals_that_nobody_handles_in_python_are_left_alone():
+    number, seen = OTHERS[0], []
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        few_epochs([AtEpoch(lambda: seen.append(signal.getsignal(number)))])
+    finally:
+        signal.signal(number, before)
+    assert seen == [signal.SIG_IGN]
+
+
+def test_each_of_several_signals_is_delivered():
+    seen, numbers = [], OTHERS[1:]
+    before = [signal.signal(number, lambda number, frame: seen.append(number)) for number in numbers]
+
+    def ring():
+        for number in numbers:
+            signal.raise_signal(number)
+        assert not seen
+
+    try:
+        few_epochs([AtEpoch(ring)])
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert sorted(seen) == sorted(numbers)
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_ctrl_c_leaves_the_books_model_between_steps(narrow, monkeypatch):
+    X, y = fnn.datasets.spiral_data(20, 3, seed=0)
+
+    def model():
+        np.random.seed(0)
+        made = book.Model()
+        made.add(book.Layer_Dense(2, 8))
+        made.add(book.Activation_ReLU() if narrow else book.Activation_Sigmoid())
+        made.add(book.Layer_Dense(8, 3))
+        made.add(book.Activation_Softmax())
+        made.set(
+            loss=book.Loss_CategoricalCrossentropy(), optimizer=book.Optimizer_Adam(0.01, decay=1e-3),
+            accuracy=book.Accuracy_Categorical(),
+        )  # fmt: skip
+        made.finalize()
+        return made
+
+    made, calls = fnn.threads.call, []
+
+    def pressed(*arguments, **more):
+        used = made(*arguments, **more)
+        if not calls:
+            calls.append(signal.raise_signal(signal.SIGINT))
+        return used
+
+    ours, fresh, lines = model(), model(), io.StringIO()
+    with monkeypatch.context() as patch, contextlib.redirect_stdout(lines), pytest.raises(KeyboardInterrupt):
+        patch.setattr(fnn.threads, "call", pressed)
+        ours.train(X, y, epochs=5000)
+    steps = ours.optimizer.iterations
+    assert 1 < steps and f"epoch: {steps}\n" in lines.getvalue() and f"epoch: {steps + 1}\n" not in lines.getvalue()
+    with contextlib.redirect_stdout(io.StringIO()):
+        fresh.train(X, y, epochs=steps)
+    for one, other in zip(ours.get_parameters(), fresh.get_parameters(), strict=True):
+        assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,9 +1,11 @@
 """Optimisers: every kind against NumPy over several steps, their scalars, their state, and bad arguments."""
 
 import copy
+import dataclasses
 import gc
 import pickle
 import platform
+import weakref
 
 import numpy as np
 import pytest
@@ -189,6 +191,75 @@ def test_state_is_kept_by_layer_and_name_and_dies_with_the_layer():
     del one
     gc.collect()
     assert len(optimizer._state) == 1
+
+
+def test_state_dies_with_the_optimizer_at_once():
+    optimizer, dense = fnn.Adam(0.1), dense_with_gradients()
+    optimizer.update(dense)
+    gone = [weakref.ref(array) for array in optimizer.slots(dense, "weights", dense.weights)]
+    dense._held = None
+    gc.disable()
+    try:
+        del optimizer
+        assert [one() for one in gone] == [None] * 2
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("settings", [{}, {"unsafe_hash": True}, {"eq": False}])
+def test_layers_that_call_themselves_equal_have_state_of_their_own(settings):
+    @dataclasses.dataclass(**settings)
+    class Twin(fnn.Layer):
+        width: int
+
+        def __post_init__(self):
+            self.factor, self.dfactor = np.ones(self.width), None
+
+        def forward(self, inputs, training=True):
+            return inputs
+
+        def backward(self, dvalues):
+            return dvalues
+
+        parameters, gradients = (lambda self: {"factor": self.factor}), (lambda self: {"factor": self.dfactor})
+
+    one, two, other, optimizer, alone = Twin(2), Twin(2), Twin(2), fnn.Adam(0.1), fnn.Adam(0.1)
+    for step in range(3):
+        one.dfactor, two.dfactor = np.array([1.0, -step]), np.array([-3.0, 2.0])
+        optimizer.update(one, two)
+        other.dfactor = two.dfactor
+        alone.update(other)
+    assert (two.factor == other.factor).all() and (one.factor != two.factor).all()
+    assert len(optimizer._state) == 2
+    twin = copy.deepcopy(optimizer)
+    del one
+    gc.collect()
+    assert len(optimizer._state) == 1 and twin.keeps(two, "factor")
+
+
+def test_a_lone_copy_keeps_the_state():
+    def go_on(optimizer, dense):
+        set_gradients(dense, np.random.default_rng(7))
+        optimizer.update(dense)
+        return dense.weights.tobytes()
+
+    ends = []
+    for how in ("itself", "copy", "pair", "pair turned round"):
+        dense, optimizer = dense_with_gradients(), fnn.Adam(0.1)
+        optimizer.update(dense)
+        if how == "copy":
+            first, optimizer = optimizer, copy.deepcopy(optimizer)
+            before = [array.copy() for array in first.slots(dense, "weights", dense.weights)]
+        elif how == "pair":
+            dense, optimizer = copy.deepcopy((dense, optimizer))
+        elif how == "pair turned round":
+            optimizer, dense = copy.deepcopy((optimizer, dense))
+        ends.append(go_on(optimizer, dense))
+        if how == "copy":
+            assert all(
+                (a == b).all() for a, b in zip(before, first.slots(dense, "weights", dense.weights), strict=True)
+            )
+    assert len(set(ends)) == 1
 
 
 def test_state_follows_dtype_and_shape():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._hold import Hold
 from fastnn.nnfs._compiled import CompiledTraining
 from fastnn.nnfs._report import Report
 
@@ -27,29 +28,37 @@ class Training:
 
     def run(self, compiled: CompiledTraining | None, epochs: int) -> None:
         """Run all steps; those after which somebody may look at the layers run layer by layer."""
+        hold = Hold()
+        try:
+            done, total = 0, epochs * self.steps
+            while done < total and not self.stopped:
+                if compiled is not None and not compiled.can_go_on():
+                    compiled.release()
+                    compiled = None
+                # An interrupted step would leave the optimiser's count, and what is printed, behind the weights.
+                with hold:
+                    done = self._go_on(compiled, done, total)
+        finally:
+            hold.close()
+
+    def _go_on(self, compiled: CompiledTraining | None, done: int, total: int) -> int:
+        """Run one step, or a chunk of compiled ones; return how many of `total` steps are done then."""
+        if compiled is None:
+            self.step(done)
+            return done + 1
         looks = self.callback is not None or self.validation_data is not None
-        done, total = 0, epochs * self.steps
-        while done < total and not self.stopped:
-            if compiled is not None and not compiled.can_go_on():
-                compiled.release()
-                compiled = None
-            if compiled is None:
-                self.step(done)
-                done += 1
-                continue
-            goal = min(done + compiled.chunk(), total)
-            if looks:
-                goal = min(goal, done - done % self.steps + self.steps)
-            shown = goal == total or (looks and goal % self.steps == 0)
-            count = goal - done - shown
-            if count:
-                self.note(compiled, done, count)
-                done += count
-            if shown:
-                compiled.bind()
-                self.step(done)
-                done += 1
-            self.report.flush()
+        goal = min(done + compiled.chunk(), total)
+        if looks:
+            goal = min(goal, done - done % self.steps + self.steps)
+        shown = goal == total or (looks and goal % self.steps == 0)
+        count = goal - done - shown
+        if count:
+            self.note(compiled, done, count)
+        if shown:
+            compiled.bind()
+            self.step(goal - 1)
+        self.report.flush()
+        return goal
 
     def step(self, number: int) -> None:
         """Run one step layer by layer."""
