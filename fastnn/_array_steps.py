@@ -67,7 +67,7 @@ def settled(array: Array, dtype: np.dtype[Any]) -> Array:
     # dtype equality takes in the byte order; carray says C-contiguous, aligned and writable.
     if array.dtype == dtype and array.flags.carray:
         return array
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return np.array(array, dtype=dtype, order="C", subok=False)
 
 

@@ -22,7 +22,7 @@ class Bar:
             wanted = at_terminal()
         self.bar: Any = None
         way = None
-        if wanted:
+        if wanted and sys.stderr is not None:
             # Not before a bar is wanted: it takes a tenth of the time to import fastnn.
             from tqdm.auto import tqdm
 

@@ -6,6 +6,8 @@ import signal
 import threading
 from typing import Any
 
+from fastnn.kernels import _builds
+
 _OTHERS = [
     getattr(signal, name)
     for name in ("SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK")
@@ -64,3 +66,15 @@ class Hold:
                 if signal.getsignal(number) is self._ours:
                     signal.signal(number, handler)
         self.__exit__()
+
+
+def _know_all() -> None:
+    hold = Hold()
+    try:
+        with hold:
+            _builds.know_all()
+    finally:
+        hold.close()
+
+
+_builds.before_compiling.append(_know_all)

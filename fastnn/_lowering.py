@@ -37,7 +37,7 @@ def lower(layers: Sequence[Layer]) -> list[Operation] | None:
             width = layer.n_outputs
         elif _as_ours(layer, Linear):
             continue
-        elif isinstance(layer, Activation) and type(layer).__module__ == "fastnn.activations":
+        elif isinstance(layer, Activation) and type(layer).__module__ == Activation.__module__ and _plain(layer):
             last = operations[-1] if operations else None
             if last is not None and last.kind == network.DENSE and last.activation == gemm.LINEAR:
                 operations[-1] = last._replace(activation=layer.code)
@@ -57,10 +57,16 @@ _COMPUTING = ("forward", "backward", "parameters", "gradients", "penalty", "draw
 
 def _as_ours(layer: Layer, kind: type[Layer]) -> bool:
     """Tell whether a layer is of a kind, and a subclass or an object of yours does not compute anything else."""
-    return isinstance(layer, kind) and all(
-        name not in layer.__dict__ and getattr(type(layer), name, None) is getattr(kind, name, None)
-        for name in _COMPUTING
+    return (
+        isinstance(layer, kind)
+        and _plain(layer)
+        and all(getattr(type(layer), name, None) is getattr(kind, name, None) for name in _COMPUTING)
     )
+
+
+def _plain(layer: Layer) -> bool:
+    """Tell whether an object computes as its class does."""
+    return not any(name in layer.__dict__ for name in _COMPUTING)
 
 
 def settings_of(operations: Sequence[Operation]) -> list[tuple[float | None, ...]]:

@@ -139,8 +139,9 @@ class Optimizer(Configurable, abc.ABC):
         first_step = check_positive_int(first_step, "first_step", 0)
         count = check_positive_int(count, "count", 0)
         table = np.zeros((count, N_SCALARS), np.float64)
-        for column, values in enumerate(self._columns(self.learning_rates(first_step, count), first_step)):
-            table[:, column] = values
+        with np.errstate(all="ignore"):
+            for column, values in enumerate(self._columns(self.learning_rates(first_step, count), first_step)):
+                table[:, column] = values
         return table
 
     @final

@@ -104,7 +104,8 @@ class Schedule(abc.ABC):
         """
         first_step = whole(first_step, "first_step", 0)
         count = whole(count, "count", 0)
-        rates = self._table(first_step, count)
+        with np.errstate(all="ignore"):
+            rates = self._table(first_step, count)
         wrong = np.flatnonzero(~(np.isfinite(rates) & (rates >= 0.0)))
         if wrong.size:
             raise ValueError(

@@ -17,7 +17,10 @@ _told: list[str] = []
 
 def at_terminal() -> bool:
     """Tell whether somebody may be watching."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, ValueError):  # there is none, it is something of the user's own, or it is closed
+        return False
 
 
 @contextmanager

@@ -281,6 +281,8 @@ def as_class_targets(
     `y` is what `as_labels` takes, which gives labels, or rows of probabilities, shape (n, classes), each
     at least 0 and adding up to 1 within 1e-4, which give targets of `dtype`.
     """
+    if np.dtype(dtype) == FLOAT32 and classes > 2**24:
+        raise ValueError(f"{classes} outputs are more classes than float32 can number: pass X as float64")
     array = plain(y, name, labels=True)
     nothing = np.empty((0, 0), dtype)
     if array.dtype.kind != "f" or array.ndim != 2 or classes < 2 or array.shape != (n, classes):

@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        What the process should exit with: 0 if all went well, 1 if something was missing, 130 after Ctrl-C, 141 if
-        whoever read the output has gone.
+        What the process should exit with: 0 if all went well, 1 if something was missing or could not be written,
+        130 after Ctrl-C, 141 if whoever read the output has gone.
 
     Raises
     ------
@@ -76,10 +76,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.run(options)
         finally:
             print(end="", flush=True)  # what the stream still holds can fail, too
-    except BrokenPipeError:
+    except OSError as error:
         # The interpreter flushes once more as it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _READER_GONE
+        if isinstance(error, BrokenPipeError):
+            return _READER_GONE
+        print(f"fastnn: {error}", file=sys.stderr)
+        return 1
     except Missing as error:
         print(f"fastnn: {error}", file=sys.stderr)
         return 1

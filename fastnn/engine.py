@@ -187,8 +187,10 @@ class Parameters:
             # Layers may have exchanged their arrays, which are ours: all are read before any is written.
             ours = [np.may_share_memory(value, self.flat) for value in values]
             values = [value.copy() if own else value for value, own in zip(values, ours, strict=True)]
-            for (layer, name, view), value, own in zip(others, values, ours, strict=True):
-                view[...] = value
+            with np.errstate(all="ignore"):
+                for (_, _, view), value in zip(others, values, strict=True):
+                    view[...] = value
+            for (layer, name, view), own in zip(others, ours, strict=True):
                 if own:
                     setattr(layer, name, view)
 

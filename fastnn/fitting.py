@@ -349,10 +349,10 @@ class Fit:
             self.history.stopped_by = "callback"
 
     def _check_layers(self) -> None:
-        if list(map(id, self.model.layers)) != self.places:
+        if list(map(id, self.model.layers)) != self.places or self.model.operations() is not self.operations:
             raise RuntimeError(
-                "model.layers must stay the same objects while training, got others from a callback: change them "
-                "between two calls of fit()"
+                "model.layers must stay the same objects, with their methods, while training, got others from a "
+                "callback: change them between two calls of fit()"
             )
 
     def _diverged(self, step: int) -> None:

@@ -94,7 +94,8 @@ def fit_many(
     Notes
     -----
     Ctrl-C ends the training of all after the present native call, a quarter of a second long; the histories are then
-    those that the models have, ``models[0].history`` and so on.
+    those that the models have, ``models[0].history`` and so on. One network keeps the memory of all: copy those that
+    are to outlive the others, with ``copy.deepcopy``.
 
     Examples
     --------
@@ -157,7 +158,7 @@ class _Run:
         self.networks, self.lowered, self.inputs, self.prepared = networks, lowered, inputs, prepared
         self.loss, self.optimizers, self.epochs, self.batch, self.shuffle = loss, optimizers, epochs, batch, shuffle
         self.histories = [History() for _ in networks]
-        self.alike = alike
+        self.alike, self.ended = alike, list[tuple[int, int]]()
 
     def prepare(self, seeds: list[int], limit: int | None) -> None:
         """Lay the networks' arrays side by side."""
@@ -228,6 +229,7 @@ class _Run:
                     if any(counts):
                         self._chunk(counts, workers, last)
                     took = time.perf_counter() - began
+                self._warn()
                 chunk = max(1, min(4 * chunk, int(max(counts) * CHUNK_SECONDS / max(took, 1e-6))))
         except KeyboardInterrupt:
             for trainer, end, history in zip(self.trainers, last, self.histories, strict=True):
@@ -243,16 +245,23 @@ class _Run:
                 # The very last update overflowed: the next step would have noticed.
                 if not all_finite(row) and self.histories[i].stopped_by is None:
                     self._diverged(i)
+        self._warn()
 
     def _diverged(self, i: int) -> None:
         trainer, history = self.trainers[i], self.histories[i]
         bad = self.guard.restore(i)
         history.stopped_by, history.diverged_at, history.steps = "divergence", bad, trainer.step
         history.cut(bad // trainer.steps_per_epoch)
-        warn_of_divergence(
-            f"the loss or a weight of models[{i}] became NaN or infinite at step {bad}: its training ended there and "
-            "its last finite weights are kept. Try a smaller learning rate or scaled inputs."
-        )
+        self.ended.append((i, bad))
+
+    def _warn(self) -> None:
+        """Tell of the networks that have diverged, once all that was done is written down: a warning may raise."""
+        while self.ended:
+            i, bad = self.ended.pop(0)
+            warn_of_divergence(
+                f"the loss or a weight of models[{i}] became NaN or infinite at step {bad}: its training ended there "
+                "and its last finite weights are kept. Try a smaller learning rate or scaled inputs."
+            )
 
     def _chunk(self, counts: list[int], workers: int, last: list[int]) -> None:
         n, dtype, trainers = len(counts), self.params.dtype, self.trainers

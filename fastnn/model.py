@@ -58,6 +58,8 @@ class Sequential:
     True
     """
 
+    _trains = False
+
     def __init__(self, *layers: Layer, seed: int | None = None) -> None:
         check_layers(layers)
         self.layers: list[Layer] = list(layers)
@@ -65,7 +67,7 @@ class Sequential:
         self.loss: Loss | None = None
         self.history: History | None = None
         self.stop_training = False
-        self._lowered: tuple[list[Layer], list[Operation] | None] | None = None
+        self._lowered: tuple[list[Layer], list[int], list[Operation] | None] | None = None
         self._parameters: Parameters | None = None
         self._predictors: dict[str, Predictor] = {}
         drawn = secrets.randbits(63) if self.seed is None else self.seed
@@ -74,7 +76,7 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         # What is compiled of the layers is made anew from them.
-        return {**self.__dict__, "_lowered": None, "_parameters": None, "_predictors": {}}
+        return {**self.__dict__, "_lowered": None, "_parameters": None, "_predictors": {}, "_trains": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -116,11 +118,20 @@ class Sequential:
     def operations(self) -> list[Operation] | None:
         """Return what the compiled loop makes of the layers; None if it cannot run them all."""
         # Lists of the same objects are told apart at once from others; a row's prediction takes 7 µs in all.
-        if self._lowered is None or self._lowered[0] != self.layers:
+        known, sizes = self._lowered, list(map(len, map(vars, self.layers)))
+        if known is None or known[0] != self.layers:
             check_layers(self.layers)
-            self._lowered = list(self.layers), lower(self.layers)
+            known = self._lowered = list(self.layers), sizes, lower(self.layers)
             self._parameters, self._predictors = None, {}
-        return self._lowered[1]
+        elif known[1] != sizes:
+            # A layer has another attribute: it may be a method of the user's own.
+            found = lower(self.layers)
+            if found == known[2]:
+                found = known[2]
+            else:
+                self._parameters, self._predictors = None, {}
+            known = self._lowered = known[0], sizes, found
+        return known[2]
 
     def compiled_parameters(self, operations: Sequence[Operation], dtype: np.dtype[Any]) -> Parameters:
         """Return the flat parameters in `dtype`, the layers' arrays bound to them."""
@@ -245,10 +256,16 @@ class Sequential:
             n_threads=None if n_threads is None else threads.checked(n_threads, "n_threads"),
             initial_epoch=check_positive_int(initial_epoch, "initial_epoch", 0),
         )
-        self.stop_training = False
-        self.loss = run.loss
-        self.history = run.history
-        run.run()
+        # A callback of one training may begin another one.
+        outer = (self.loss, self.history, self.stop_training) if self._trains else None
+        self.loss, self.history, self.stop_training, self._trains = run.loss, run.history, False, True
+        try:
+            run.run()
+        finally:
+            if outer is None:
+                self._trains = False
+            else:
+                self.loss, self.history, self.stop_training = outer
         return run.history
 
     def entropy(self, seed: int | None) -> int:

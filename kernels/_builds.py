@@ -7,6 +7,7 @@ names a folder; inside it each build and signature is one file (see `_cache`).
 
 import functools
 import hashlib
+import os
 import pickle
 import platform
 import sys
@@ -16,6 +17,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from ._cache import Store, cache_root
@@ -51,6 +53,31 @@ before_compiling = []
 store = Store(lambda: cache_root() / digest()[:32])
 compiled = []
 """Names of the builds compiled (not loaded) in this process, in order: `name.serial(signature)`."""
+
+
+def _hold_locks():
+    # In this order: who compiles may ask for the folder.
+    global_compiler_lock.acquire()
+    store.lock.acquire()
+
+
+def _release_locks():
+    store.lock.release()
+    global_compiler_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # A child of a process of which another thread compiles would wait for that thread, which it does not have.
+    os.register_at_fork(before=_hold_locks, after_in_parent=_release_locks, after_in_child=_release_locks)
+
+
+def know_all():
+    """Let Numba read what it knows of functions and types, before it compiles: half a second.
+
+    Whoever ends that by an exception leaves it without some of them for as long as the process lives.
+    """
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
 
 
 def load(name, arguments, make):

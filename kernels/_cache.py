@@ -52,11 +52,13 @@ class Store:
     ----------
     fault : str or None
         Why something could not be kept, if so.
+    lock : threading.Lock
+        Held while the folder is looked for.
     """
 
     def __init__(self, locate):
         self._locate = locate
-        self._folder, self._known, self._lock = None, False, threading.Lock()
+        self._folder, self._known, self.lock = None, False, threading.Lock()
         self._warned, self.fault = False, None
 
     def warn(self, fault):
@@ -71,11 +73,12 @@ class Store:
 
     def folder(self):
         """Return the usable folder, made if need be, or None."""
-        with self._lock:
+        with self.lock:
             if not self._known:
                 self._known = True
                 try:
-                    self._folder = self._open(self._locate())
+                    # The process may go to another folder.
+                    self._folder = self._open(self._locate().absolute())
                 except OSError as fault:
                     self.fault = str(fault)
                     self.warn(fault)

@@ -59,6 +59,8 @@ class _KernelCache(_Cache):
 
 
 def _build(function, parallel):
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("fastnn's kernels must be compiled, which NUMBA_DISABLE_JIT forbids: unset it")
     dispatcher = njit(parallel=PARALLEL, **OPTIONS)(function) if parallel else njit(**OPTIONS)(function)
     subject = function.__module__.rsplit(".", 1)[-1]
     dispatcher._cache = _KernelCache(f"{subject}.{function.__name__}.{'parallel' if parallel else 'serial'}")

@@ -3,6 +3,7 @@
 This file is a script too: run by itself it tries inputs at random, so that a crash ends that process alone.
 """
 
+import io
 import os
 import subprocess
 import sys
@@ -589,3 +590,44 @@ def test_inputs_at_random():
 if __name__ == "__main__":
     fnn.threads.STEP_WORK = 1.0
     try_anything()
+
+
+class Tee:
+    def write(self, text):
+        pass
+
+    def flush(self):
+        pass
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [Tee, closed, lambda: None])
+@pytest.mark.parametrize("progress", [None, True])
+def test_training_goes_on_whatever_stands_for_the_terminal(stream, progress, monkeypatch):
+    if progress and stream is closed:
+        return
+    monkeypatch.setattr(sys, "stderr", stream())
+    history = fnn.Sequential(fnn.Dense(2, 3)).fit(np.zeros((9, 2)), [0, 1, 2] * 3, epochs=1, progress=progress)
+    assert history.steps == 1
+
+
+def test_numpys_errors_may_be_raised():
+    with np.errstate(all="raise"):
+        model = fnn.Sequential(fnn.Dense(2, 1))
+        X, y = np.ones((9, 2), np.float32), np.full((9, 1), 1e-60)
+        schedule = fnn.ExponentialDecay(1e-300, 0.01)
+        model.fit(X, y, loss=fnn.MeanSquaredError(), epochs=99, optimizer=fnn.Adam(schedule), batch_size=None)
+        model.layers[0].weights = np.full((2, 1), 1e-60)
+        assert not model.predict(X).any()
+
+
+def test_more_classes_than_float32_can_number():
+    with pytest.raises(ValueError, match="more classes than float32 can number: pass X as float64"):
+        fnn.SoftmaxCrossEntropy().prepare([0], 1, 2**24 + 1, np.float32)
+    labels, _ = fnn.SoftmaxCrossEntropy().prepare([2**24], 1, 2**24 + 1, np.float64)
+    assert labels == 2**24

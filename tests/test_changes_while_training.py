@@ -412,6 +412,58 @@ def test_a_method_put_on_a_layer_counts():
     assert not fnn.Sequential(layer).predict(X).any()
 
 
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_method_put_on_a_layer_in_use_counts(place):
+    model = make()
+    used = model.predict(X)
+    compute = model.layers[place].forward
+    model.layers[place].forward = lambda inputs, training=True: compute(inputs, training) * 0
+    expected = model.forward(X, training=False)
+    assert (model.predict(X) == expected).all() and not (used == expected).all()
+    assert not model.fit(X, Y, epochs=1, optimizer=fnn.SGD(0.0)).compiled
+    with pytest.raises(ValueError, match="must be made of fastnn's own layers"):
+        fnn.fit_many([model], X, Y)
+    del model.layers[place].forward
+    assert (model.predict(X) == used).all() and model.fit(X, Y, epochs=1).compiled
+
+
+def test_hand_made_steps_do_not_lay_a_model_out_anew():
+    model = make()
+    model.fit(X, Y, epochs=1)
+    before = model.operations()
+    model.forward(X)
+    model.backward(np.ones((len(X), 3), np.float32))
+    assert model.operations() is before
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_methods_stay_while_training(path):
+    def put(model, epoch):
+        model.layers[0].forward = lambda inputs, training=True: np.zeros((len(inputs), 16), np.float32)
+
+    with pytest.raises(RuntimeError, match="model.layers must stay the same objects, with their methods"):
+        make().fit(X, Y, epochs=3, callbacks=[After(put), *([Each()] if path == "layers" else [])])
+
+
+def test_a_training_within_another_leaves_the_outer_one_as_it_was():
+    inner = []
+
+    class Nest(fnn.Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 1:
+                stop = After(lambda model, epoch: setattr(model, "stop_training", True))
+                inner.append(self.model.fit(X, Y, loss=fnn.SoftmaxCrossEntropy(0.1), epochs=5, callbacks=stop))
+                self.model.stop_training |= epoch == 3
+
+    model = make()
+    history = model.fit(X, Y, epochs=4, callbacks=Nest())
+    assert model.history is history and history.stopped_by is None and len(history["loss"]) == 4
+    assert len(inner[0]["loss"]) == 1 and inner[0].stopped_by == "callback"
+    assert model.loss.label_smoothing == 0.0
+    again = model.fit(X, Y, epochs=1)
+    assert model.history is again
+
+
 def test_losses_and_optimisers_of_ones_own_are_called():
     called = []
 
@@ -547,7 +599,7 @@ def test_layers_stay_while_training(path, where):
     callbacks = [act, Each()] if path == "layers" else [act]
     if where == "on_step_end":
         callbacks = [type("Steps", (fnn.Callback,), {"on_step_end": exchange})()]
-    with pytest.raises(RuntimeError, match="model.layers must stay the same objects while training"):
+    with pytest.raises(RuntimeError, match="model.layers must stay the same objects"):
         model.fit(X, Y, epochs=3, callbacks=callbacks)
     assert model.history.steps == {"on_train_begin": 0, "on_epoch_end": 5, "on_step_end": 1}[where]
 

@@ -227,6 +227,14 @@ def test_a_reader_that_has_gone_ends_it_in_silence(arguments, unbuffered):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device here")
+@pytest.mark.parametrize("arguments", [["info"], SHORT])
+def test_a_full_disk_is_told_in_a_line(arguments):
+    with open("/dev/full", "w") as full:
+        done = command(*arguments, stdout=full)
+    assert done.returncode == 1 and re.fullmatch(r"fastnn: .*No space left on device\n", done.stderr)
+
+
 def test_a_stream_of_ascii_is_enough():
     done = command(*SHORT, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr

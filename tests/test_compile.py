@@ -15,7 +15,7 @@ from numba import types
 
 import fastnn
 import fastnn.kernels
-from fastnn.kernels import _inside
+from fastnn.kernels import _cache, _inside
 
 HOUSE = Path(fastnn.__file__).resolve().parents[1]
 AS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
@@ -486,3 +486,72 @@ def test_several_processes_at_once_on_an_empty_cache(first, tmp_path):
     assert not any(report["told"] for report in reports)
     assert all(file.suffix == ".bin" for file in files(tmp_path / "cache"))
     assert use(tmp_path / "cache") == {"answer": first[1]["answer"], "compiled": [], "told": []}
+
+
+def test_a_relative_folder_is_where_it_was_at_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = _cache.Store(lambda: Path("here") / "inner")
+    assert store.folder() == tmp_path / "here" / "inner"
+    monkeypatch.chdir("/")
+    store.write("a.bin", b"b")
+    assert store.read("a.bin") == b"b" and store.fault is None
+
+
+def test_without_a_compiler_there_is_a_word(tmp_path):
+    done = child("import fastnn; fastnn.Dense(2, 3).forward([[1.0, 2.0]])", tmp_path, NUMBA_DISABLE_JIT="1")
+    assert done.stderr.strip().endswith(
+        "RuntimeError: fastnn's kernels must be compiled, which NUMBA_DISABLE_JIT forbids: unset it"
+    )
+
+
+FORKS = """
+import os, threading, time
+import numpy as np
+from fastnn.kernels import _builds, dropout
+from numba.core.compiler_lock import global_compiler_lock
+inside = threading.Event()
+def hold():
+    with global_compiler_lock, _builds.store.lock:
+        inside.set()
+        time.sleep(0.5)
+threading.Thread(target=hold).start()
+inside.wait()
+child = os.fork()
+if not child:
+    os._exit(int(dropout.keep_bits(3, 2**31, 1, 2, 5)) != answer)
+_, status = os.waitpid(child, 0)
+answer = os.waitstatus_to_exitcode(status)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_does_not_wait_for_a_thread_that_it_has_not(tmp_path):
+    body = "answer = int(dropout.keep_bits(3, 2**31, 1, 2, 5))"
+    done = child(FORKS.replace("inside = ", f"{body}\ninside = ", 1) + "print(answer)", tmp_path)
+    assert done.stdout.strip() == "0", done.stderr
+
+
+PRESSED = """
+import signal, sys
+import numpy as np
+from fastnn.kernels import _builds, dropout
+import fastnn
+seen, found = [], []
+def watch(frame, event, argument):
+    # Where Numba's registries are read: a generator that an exception leaves is of no more use.
+    if event == "call" and frame.f_code.co_name == "stream_list" and not seen:
+        seen.append(signal.raise_signal(signal.SIGINT))
+sys.setprofile(watch)
+for _ in range(2):
+    try:
+        found.append(int(dropout.keep_bits(3, 2**31, 1, 2, 5)))
+    except KeyboardInterrupt:
+        found.append("Ctrl-C")
+    sys.setprofile(None)
+print(found[0], isinstance(found[1], int), len(seen))
+"""
+
+
+def test_ctrl_c_leaves_numba_whole(tmp_path):
+    done = child(PRESSED, tmp_path)
+    assert done.stdout.strip() == "Ctrl-C True 1", done.stderr

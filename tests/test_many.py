@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -232,3 +233,18 @@ def test_networks_with_a_layer_in_common_are_refused():
     with pytest.raises(ValueError, match="models.1. and models.0. have a Dense in common"):
         fnn.fit_many(models, X, y, epochs=1)
     assert (first.weights == before).all() and models[0].history is None
+
+
+def test_warnings_that_are_errors_leave_all_networks_written_down():
+    X, y = fnn.datasets.spiral_data(50, 3, seed=0)
+    models = [fnn.Sequential(fnn.Dense(2, 3), seed=i) for i in range(4)]
+    optimizers = [fnn.SGD(rate) for rate in (1e200, 0.1, 1e250, 0.2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(fnn.history.DivergenceWarning, match=r"models\[0\]"):
+            fnn.fit_many(models, X * 1e100, y, optimizer=optimizers, epochs=2)
+    assert [model.history.stopped_by for model in models] == ["divergence", None, "divergence", None]
+    assert all(np.isfinite(model.layers[0].weights).all() for model in models)
+    for model, optimizer in zip(models, optimizers, strict=True):
+        assert model.history.steps == optimizer.step
+    assert optimizers[1].step == optimizers[3].step == 10
