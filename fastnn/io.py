@@ -17,8 +17,9 @@ from safetensors.numpy import save as to_bytes
 
 from fastnn._arguments import check_layers
 from fastnn.arrays import Array, check_seed
-from fastnn.base import Layer
+from fastnn.base import Configurable, Layer
 from fastnn.initializers import Initializer
+from fastnn.losses import Loss
 
 __all__ = ["read", "write"]
 
@@ -27,9 +28,14 @@ _FORMAT = "fastnn-sequential-1"
 _ODD = (SafetensorError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
-def write(path: str | os.PathLike[str], layers: Sequence[Layer], seed: int | None) -> None:
-    """Write layers, their parameters and their model's seed; see `Sequential.save`."""
-    config = {"layers": [_entry(layer, place) for place, layer in enumerate(layers)], "seed": check_seed(seed)}
+def write(path: str | os.PathLike[str], layers: Sequence[Layer], seed: int | None, loss: Loss | None) -> None:
+    """Write layers, their parameters, their model's seed and its loss, if it is ours; see `Sequential.save`."""
+    config: dict[str, Any] = {
+        "layers": [_entry(layer, place) for place, layer in enumerate(layers)],
+        "seed": check_seed(seed),
+    }
+    if loss is not None and _is_ours(loss):
+        config["loss"] = _readable("loss", Loss, loss.get_config())
     arrays = {name: np.ascontiguousarray(value) for name, value in _named(layers).items()}
     about = {"format": _FORMAT, "config": json.dumps(config, default=_plain)}
     _replace(path, to_bytes(arrays, metadata=about))
@@ -49,15 +55,25 @@ def _entry(layer: Layer, place: int) -> dict[str, Any]:
                 f"layers[{place}].{name} is a {type(value).__name__}, which is not fastnn's own: it has done its work, "
                 f"so assign one of fastnn's, for example model.layers[{place}].{name} = fastnn.initializers.Zeros()"
             )
-    entry = layer.get_config()
+    return _readable(f"layers[{place}]", Layer, layer.get_config())
+
+
+def _readable(what: str, kind: type[Configurable], entry: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration, once it is clear that an object can be made of it again."""
     for name, value in entry.items():
         try:
             json.dumps(value, default=_plain, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"layers[{place}].{name} is {value!r}, which a file cannot bring back ({error}): assign what "
-                f"{type(layer).__name__}() takes"
+                f"{what}.{name} is {value!r}, which a file cannot bring back ({error}): assign what "
+                f"{entry['type']}() takes"
             ) from error
+    # Of one weight: a large layer would draw all of them.
+    small = {name: 1 for name in ("n_inputs", "n_outputs") if name in entry}
+    try:
+        kind.from_config(json.loads(json.dumps({**entry, **small}, default=_plain)))
+    except ValueError as error:
+        raise ValueError(f"{what} is a {entry['type']} that a file cannot bring back: {error}") from error
     return entry
 
 
@@ -108,8 +124,8 @@ def _replace(path: str | os.PathLike[str], content: bytes) -> None:
         raise
 
 
-def read(path: str | os.PathLike[str]) -> tuple[list[Layer], list[dict[str, Array]], int | None]:
-    """Return the layers, each one's parameters by name, and the seed that `write` wrote; see `fastnn.load`."""
+def read(path: str | os.PathLike[str]) -> tuple[list[Layer], list[dict[str, Array]], int | None, Loss | None]:
+    """Return the layers, each one's parameters by name, the seed and the loss that `write` wrote; see `fastnn.load`."""
     name = repr(os.fspath(path))
     if not Path(path).is_file():
         raise FileNotFoundError(f"path: there is no file {name}")
@@ -123,6 +139,7 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Layer], list[dict[str, Arra
         layers = [_layer(entry, place, arrays) for place, entry in enumerate(config["layers"])]
         check_layers(layers)
         seed = check_seed(config.get("seed"))
+        loss = Loss.from_config(config["loss"]) if "loss" in config else None
         wanted = _named(layers)
         if set(arrays) != set(wanted):
             raise ValueError(f"it has the arrays {sorted(arrays)} and should have {sorted(wanted)}")
@@ -132,7 +149,7 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Layer], list[dict[str, Arra
     except _ODD as error:
         raise ValueError(f"{name} is damaged or not a model of fastnn's: {error}") from error
     values = [{n: arrays[f"{place}.{n}"].copy() for n in layer.parameters()} for place, layer in enumerate(layers)]
-    return layers, values, seed
+    return layers, values, seed, loss
 
 
 def _named(layers: Sequence[Layer]) -> dict[str, Array]:

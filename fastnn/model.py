@@ -389,7 +389,9 @@ class Sequential:
         return dvalues
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the layers and their parameters to a file, which is complete or not there at all.
+        """Write the layers, their parameters and their loss to a file, which is complete or not there at all.
+
+        The loss is that of the last `fit`; one of a class of your own is left out.
 
         Parameters
         ----------
@@ -403,7 +405,7 @@ class Sequential:
         OSError
             If the file cannot be written, or the path is no ordinary file's; what was there stays.
         """
-        io.write(path, self.layers, self.seed)
+        io.write(path, self.layers, self.seed, self.loss)
 
     def __repr__(self) -> str:
         return f"Sequential({', '.join(map(repr, self.layers))})"
@@ -419,7 +421,7 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     Returns
     -------
     Sequential
-        With the parameters' dtypes as they were.
+        With the parameters' dtypes as they were, and the loss that `Sequential.evaluate` takes.
 
     Raises
     ------
@@ -438,8 +440,9 @@ def load(path: str | os.PathLike[str]) -> Sequential:
     ...     fnn.load(os.path.join(folder, "m.safetensors")).layers[0].n_outputs
     3
     """
-    layers, arrays, seed = io.read(path)
+    layers, arrays, seed, loss = io.read(path)
     model = Sequential(*layers, seed=seed)
+    model.loss = loss
     for layer, values in zip(model.layers, arrays, strict=True):
         for name, value in values.items():
             setattr(layer, name, value)

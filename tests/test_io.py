@@ -326,3 +326,44 @@ def test_predict_has_nothing_to_copy_and_sees_every_change(tmp_path, made):
     change_and_compare(lambda: last.weights.__imul__(2))
     change_and_compare(lambda: last.weights.__setitem__(0, 3.0))
     change_and_compare(lambda: setattr(first, "weights", np.full((2, 8), 0.5, np.float32)))
+
+
+def test_a_file_knows_the_loss(tmp_path):
+    X, y = np.linspace(-1, 1, 9, dtype=np.float32)[:, None], np.zeros(9)
+    path, model = tmp_path / "m.safetensors", fnn.Sequential(fnn.Dense(1, 1), seed=0)
+    model.save(path)
+    assert fnn.load(path).loss is None
+    for loss in (fnn.MeanSquaredError(), fnn.SoftmaxCrossEntropy(label_smoothing=0.25)):
+        target = y if isinstance(loss, fnn.MeanSquaredError) else y.astype(int)
+        model.fit(X, target, epochs=1, loss=loss)
+        model.save(path)
+        again = fnn.load(path)
+        assert repr(again.loss) == repr(loss) and again.evaluate(X, target) == model.evaluate(X, target)
+
+    class Own(fnn.MeanSquaredError):
+        def forward_prepared(self, outputs, labels, targets):
+            return super().forward_prepared(outputs, labels, targets)
+
+    model.fit(X, y, epochs=1, loss=Own())
+    model.save(path)
+    assert fnn.load(path).loss is None
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda model: setattr(model.layers[0], "weight_l2", -1.0), r"layers\[0\] is a Dense .*weight_l2"),
+        (lambda model: setattr(model.layers[1], "rate", 1.5), r"layers\[1\] is a Dropout .*rate"),
+        (lambda model: setattr(model.loss, "label_smoothing", 2.0), "loss is a SoftmaxCrossEntropy .*label_smoothing"),
+        (lambda model: setattr(model.loss, "label_smoothing", np.nan), "loss.label_smoothing is nan"),
+    ],
+)
+def test_what_could_not_be_read_is_not_written(change, what, tmp_path):
+    model = fnn.Sequential(fnn.Dense(2, 3000), fnn.Dropout(0.5), fnn.Dense(3000, 3), seed=0)
+    model.fit(np.ones((3, 2), np.float32), [0, 1, 2], epochs=1)
+    model.save(tmp_path / "m.safetensors")
+    before = (tmp_path / "m.safetensors").read_bytes()
+    change(model)
+    with pytest.raises(ValueError, match=what):
+        model.save(tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").read_bytes() == before
