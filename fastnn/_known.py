@@ -129,13 +129,15 @@ class ByObject(Generic[Value]):
     def get(self, owner: object, default: Value) -> Value:
         """Return an object's value, or else `default`."""
         known = self._found.get(id(owner))
-        return default if known is None else known[1]
+        return default if known is None or known[0]() is not owner else known[1]
 
     def setdefault(self, owner: object, default: Value) -> Value:
         """Return an object's value, which is `default` from now on if there was none."""
-        if id(owner) not in self._found:
+        known = self._found.get(id(owner))
+        if known is None or known[0]() is not owner:
             self[owner] = default
-        return self._found[id(owner)][1]
+            return default
+        return known[1]
 
     def items(self) -> list[tuple[Any, Value]]:
         """Return the objects that live, and their values."""
