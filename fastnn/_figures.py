@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fastnn._array_steps import FLOAT32, FLOAT64
-from fastnn._schedule import listens
 from fastnn.arrays import Array
 from fastnn.base import Layer
 from fastnn.history import History
@@ -44,9 +43,10 @@ def add_epochs(
     history.setdefault("loss", []).extend(values.tolist())
     if loss.has_accuracy:
         history.setdefault("accuracy", []).extend(hits.tolist())
-    if "penalty" in history or penalties.any() or any(map(has_penalty, layers)):
+    added = penalties.tolist()
+    if "penalty" in history or any(added) or any(map(has_penalty, layers)):
         # Until a callback gave a layer its first penalty there was none.
-        history.setdefault("penalty", [0.0] * before).extend(penalties.tolist())
+        history.setdefault("penalty", [0.0] * before).extend(added)
     history.setdefault("learning_rate", []).extend(rates.tolist())
 
 
@@ -63,16 +63,14 @@ def sum_of(values: Any, mean: float, rows: int) -> float:
     return float(losses.sum_rows(np.array(values, FLOAT32 if values.dtype == FLOAT32 else FLOAT64), rows))
 
 
-def followed(rate: Any, names: set[str]) -> str | None:
-    """Return the name of the figure that a learning rate follows: the validation data's where there are some.
+def followed(rate: Any, names: set[str]) -> str:
+    """Return the name of the figure that a learning rate which `listens` follows: the validation data's, if any.
 
     Raises
     ------
     ValueError
         If it follows the accuracy, and there is none among `names`.
     """
-    if not listens(rate):
-        return None
     while hasattr(rate, "schedule"):
         rate = rate.schedule
     name = "accuracy" if getattr(rate, "mode", "min") == "max" else "loss"

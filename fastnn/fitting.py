@@ -65,6 +65,7 @@ class Fit:
         self.history = History()
         self.operations = model.operations()
         self.places = list(map(id, model.layers))
+        self.masks = [operation for operation in self.operations or () if isinstance(operation.layer, Dropout)]
         # All of them are looked at: what cannot be trained is refused before anything changes.
         learns = [bool(layer.parameters()) for layer in model.layers]
         width = model.n_outputs
@@ -94,7 +95,8 @@ class Fit:
         # Callbacks of the user's own may change anything, and add figures for others to watch.
         self.own_callbacks = any(not isinstance(callback, EarlyStopping) for callback in callbacks)
         figures = names_of(loss, model.layers, self.validation is not None)
-        followed(optimizer.learning_rate, figures)
+        if self._observes:
+            followed(optimizer.learning_rate, figures)
         for callback in callbacks:
             if isinstance(callback, EarlyStopping) and not self.own_callbacks:
                 callback.check_monitor(figures)
@@ -146,7 +148,8 @@ class Fit:
     def _store(self) -> None:
         """Leave the layers as they would be after as many steps layer by layer."""
         self.trainer.store()
-        note_passes(self.operations or (), self.seed, self.trainer.step)
+        if self.masks:
+            note_passes(self.masks, self.seed, self.trainer.step)
 
     def _new_trainer(self, parameters: Parameters, step: int) -> Trainer:
         assert self.operations is not None
@@ -337,8 +340,8 @@ class Fit:
             result = self.model.evaluate_checked(self.operations, X, y, self.loss, self.limit)
             self.history.append(**{f"val_{name}": value for name, value in result.items()})
         logs = {name: values[-1] for name, values in self.history.items()}
-        if (name := followed(self.optimizer.learning_rate, set(logs))) is not None:
-            self.optimizer.learning_rate.observe(logs[name])
+        if self._observes:
+            self.optimizer.learning_rate.observe(logs[followed(self.optimizer.learning_rate, set(logs))])
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, logs)
         self._heed_callbacks()
