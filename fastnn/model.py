@@ -25,6 +25,17 @@ from fastnn.optimizers import Adam, Optimizer
 
 
 @final
+class _Lowered:
+    """What the compiled loop makes of some layers, and how to tell that they are still those."""
+
+    __slots__ = ("attributes", "layers", "operations", "sizes")
+
+    def __init__(self, layers: list[Layer], operations: list[Operation] | None) -> None:
+        self.layers, self.operations = list(layers), operations
+        self.attributes = [vars(layer) for layer in layers]
+        self.sizes = [len(found) for found in self.attributes]
+
+
 class Sequential:
     """A network whose layers run one after the other.
 
@@ -67,7 +78,7 @@ class Sequential:
         self.loss: Loss | None = None
         self.history: History | None = None
         self.stop_training = False
-        self._lowered: tuple[list[Layer], list[int], list[Operation] | None] | None = None
+        self._lowered: _Lowered | None = None
         self._parameters: Parameters | None = None
         self._predictors: dict[str, Predictor] = {}
         drawn = secrets.randbits(63) if self.seed is None else self.seed
@@ -118,20 +129,20 @@ class Sequential:
     def operations(self) -> list[Operation] | None:
         """Return what the compiled loop makes of the layers; None if it cannot run them all."""
         # Lists of the same objects are told apart at once from others; a row's prediction takes 7 µs in all.
-        known, sizes = self._lowered, list(map(len, map(vars, self.layers)))
-        if known is None or known[0] != self.layers:
+        known = self._lowered
+        if known is None or known.layers != self.layers:
             check_layers(self.layers)
-            known = self._lowered = list(self.layers), sizes, lower(self.layers)
+            known = self._lowered = _Lowered(self.layers, lower(self.layers))
             self._parameters, self._predictors = None, {}
-        elif known[1] != sizes:
+        elif list(map(len, known.attributes)) != known.sizes:
             # A layer has another attribute: it may be a method of the user's own.
             found = lower(self.layers)
-            if found == known[2]:
-                found = known[2]
+            if found == known.operations:
+                found = known.operations
             else:
                 self._parameters, self._predictors = None, {}
-            known = self._lowered = known[0], sizes, found
-        return known[2]
+            known = self._lowered = _Lowered(self.layers, found)
+        return known.operations
 
     def compiled_parameters(self, operations: Sequence[Operation], dtype: np.dtype[Any]) -> Parameters:
         """Return the flat parameters in `dtype`, the layers' arrays bound to them."""
