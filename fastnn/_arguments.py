@@ -59,17 +59,19 @@ def check_kind(value: Any, kind: type, name: str, default: Any) -> Any:
     return value
 
 
-def warn_if_new(optimizer: Optimizer, layers: Sequence[Layer]) -> None:
-    """Warn if an optimiser has done steps, but none on these layers: it does not begin afresh then."""
+def warn_if_new(optimizer: Optimizer, layers: Sequence[Layer]) -> bool:
+    """Warn if an optimiser has done steps, but none on these layers: it does not begin afresh. Tell whether so."""
     if not optimizer.step or not optimizer.n_slots:
-        return
-    if not any(optimizer.keeps(layer, name) for layer in layers for name in layer.parameters()):
-        warn_user(
-            f"optimizer has done {optimizer.step} steps, but none on this model: its schedule and bias corrections go "
-            "on from there, and its state begins at zero. To begin afresh, call its reset() first or pass a new "
-            f"{type(optimizer).__name__}(); to go on, pass it with the very layers that it has trained.",
-            UserWarning,
-        )
+        return False
+    if any(optimizer.keeps(layer, name) for layer in layers for name in layer.parameters()):
+        return False
+    warn_user(
+        f"optimizer has done {optimizer.step} steps, but none on this model: its schedule and bias corrections go on "
+        "from there, and its state begins at zero. To begin afresh, call its reset() first or pass a new "
+        f"{type(optimizer).__name__}(); to go on, pass it with the very layers that it has trained.",
+        UserWarning,
+    )
+    return True
 
 
 def _told(value: Any, remedy: str) -> str:

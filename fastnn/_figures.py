@@ -84,9 +84,9 @@ def followed(rate: Any, names: set[str]) -> str:
 
 def has_penalty(layer: Layer) -> bool:
     """Tell whether a layer adds to the loss, be it zero at the moment."""
-    if isinstance(layer, Dense) and type(layer).penalty is Dense.penalty:
+    if isinstance(layer, Dense) and type(layer).penalty is Dense.penalty and "penalty" not in layer.__dict__:
         return any((layer.weight_l1, layer.weight_l2, layer.bias_l1, layer.bias_l2))
-    return type(layer).penalty is not Layer.penalty
+    return type(layer).penalty is not Layer.penalty or "penalty" in layer.__dict__
 
 
 __all__ = ["add_epochs", "followed", "has_penalty", "names_of", "note_epochs", "sum_of"]

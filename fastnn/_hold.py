@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from typing import Any
@@ -60,10 +61,12 @@ class Hold:
 
     def __exit__(self, *exception: object) -> None:
         self._held = False
-        # What one of them raises leaves the rest to `close`.
-        while self._waiting:
-            number, frame = self._waiting.popitem()
-            self._theirs[number](number, frame)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            # Each is called, whatever another one raises.
+            with contextlib.ExitStack() as calls:
+                for number, frame in reversed(waiting.items()):
+                    calls.callback(self._theirs[number], number, frame)
 
     def close(self) -> None:
         """Give the signals back to whom they belonged."""

@@ -234,6 +234,8 @@ class Optimizer(Configurable, abc.ABC):
         ValueError
             If a gradient has not its parameter's shape, or a layer is given twice. Nothing has changed then.
         """
+        if len(layers) > 1 and len(set(map(id, layers))) < len(layers):
+            raise ValueError("update() takes each layer once, got one twice: a step counts a gradient once")
         row, kind, token, calls = self._ahead.row(self, self.step), self.kind, self._token, []
         for layer in layers:
             held, made = getattr(layer, "_held", None), getattr(layer, "_made", None)
@@ -263,8 +265,6 @@ class Optimizer(Configurable, abc.ABC):
 
     def _update_any(self, layers: Sequence[Layer], row: Rates, kind: int) -> None:
         """Do one step on layers of which nothing is known yet."""
-        if len(set(map(id, layers))) < len(layers):
-            raise ValueError("update() takes each layer once, got one twice: a step counts a gradient once")
         work = [(layer, *_parts(layer)) for layer in layers]
         n_slots = optim.SLOTS[kind]
         for layer, parts, ready in work:
@@ -330,8 +330,8 @@ class Optimizer(Configurable, abc.ABC):
         return {**self.__dict__, "_state": pairs, "_ahead": None, "_token": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        # Of layers that nobody copies along, as far as can be known by now, the copy keeps the state as well.
-        stay = [owner for owner in self._state if id(owner) not in memo]
+        # Copied by itself, it goes on with the very layers.
+        stay = [] if memo else list(self._state)
         twin = memo[id(self)] = self.__class__.__new__(self.__class__)
         return self._copied_to(twin, self.__getstate__(), memo, stay)
 

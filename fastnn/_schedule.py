@@ -64,6 +64,8 @@ class Schedule(abc.ABC):
     # Whether rates follow from the step and the attributes alone, all of them plain numbers: then an optimiser may
     # look them up ahead.
     _foreseeable: ClassVar[bool] = False
+    # Whether `observe` does no more than tell `schedule`, a schedule inside.
+    _passes_on: ClassVar[bool] = False
 
     @abc.abstractmethod
     def rate_at(self, step: int) -> float:
@@ -203,10 +205,9 @@ class ConstantRate(Schedule):
         return np.full(count, self.learning_rate, dtype=np.float64)
 
 
-# Rows of scalars that are made at once: few at first, so that a single step does not pay for many.
-def listens(rate: object) -> bool:
-    """Tell whether a learning rate makes use of `Schedule.observe`, or a schedule inside it does."""
-    while hasattr(rate, "schedule"):
+def listens(rate: Any) -> bool:
+    """Tell whether a learning rate makes use of `Schedule.observe`, itself or for a schedule inside."""
+    while getattr(type(rate), "_passes_on", False):
         rate = rate.schedule
     observe = getattr(type(rate), "observe", None)
     return observe is not None and observe is not Schedule.observe
@@ -235,6 +236,7 @@ def _first_powers(base: float) -> Rates:
     return np.array([math.pow(base, i) for i in range(_BLOCK)])
 
 
+# Rows of scalars that are made at once: few at first, so that a single step does not pay for many.
 _FIRST_ROWS, _MOST_ROWS = 8, 256
 
 

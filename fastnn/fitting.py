@@ -125,11 +125,11 @@ class Fit:
             self.history.stopped_by = "interrupt"
             raise
         finally:
-            self.hold.close()
-            # Each is told of the end, whatever another one raises.
+            # Each is told of the end, whatever another one, or a signal's handler, raises.
             with contextlib.ExitStack() as ends:
                 for callback in reversed(begun):
                     ends.callback(callback.on_train_end)
+                ends.callback(self.hold.close)
 
     # --- the compiled loop ---
 
@@ -352,7 +352,9 @@ class Fit:
             self.history.stopped_by = "callback"
 
     def _check_layers(self) -> None:
-        if list(map(id, self.model.layers)) != self.places or self.model.operations() is not self.operations:
+        same = list(map(id, self.model.layers)) == self.places
+        # Layer by layer, methods put on layers meanwhile are called.
+        if not same or self.compiled and self.model.operations() is not self.operations:
             raise RuntimeError(
                 "model.layers must stay the same objects, with their methods, while training, got others from a "
                 "callback: change them between two calls of fit()"

@@ -140,8 +140,7 @@ def fit_many(
     alike = optimizer is None or isinstance(optimizer, Optimizer)
     run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle, alike)
     entropies = [model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)]
-    for one, model in zip(optimizers, networks, strict=True):
-        warn_if_new(one, model.layers)
+    any(warn_if_new(one, model.layers) for one, model in zip(optimizers, networks, strict=True))
     run.prepare(entropies, limit)
     run.run(limit)
     return run.histories
@@ -183,7 +182,8 @@ class _Run:
             parameters.bind()
             parameters.bind_state(self.optimizers[i], [s[i] for s in self.state], next(parts))
             model.adopt(parameters)
-            model.loss, model.history = self.loss, self.histories[i]
+            if not model._trains:
+                model.loss, model.history = self.loss, self.histories[i]
             same = id(x), id(labels), id(targets)
             if same in trainers:
                 self.trainers.append(trainers[same].twin(operations, parameters, self.optimizers[i], seeds[i]))

@@ -24,7 +24,6 @@ from fastnn.losses import Loss, SoftmaxCrossEntropy
 from fastnn.optimizers import Adam, Optimizer
 
 
-@final
 class _Lowered:
     """What the compiled loop makes of some layers, and how to tell that they are still those."""
 
@@ -36,6 +35,7 @@ class _Lowered:
         self.sizes = [len(found) for found in self.attributes]
 
 
+@final
 class Sequential:
     """A network whose layers run one after the other.
 

@@ -154,6 +154,8 @@ class Warmup(Schedule):
     array([0.25, 0.5 , 0.75, 1.  , 1.  ])
     """
 
+    _passes_on = True
+
     def __init__(self, schedule: float | Schedule, steps: int) -> None:
         self.schedule = as_schedule(schedule, "schedule")
         self.steps = whole(steps, "steps", 0)

@@ -131,7 +131,8 @@ def random_search(
     if code == search.ADJUST:
         # The parameters that are there are to be beaten: by any, if their loss is NaN.
         state[0] = np.fmin(of_model()[0], np.inf)
-    model.loss = loss
+    if not model._trains:
+        model.loss = loss
     best = parameters.flat
     trial = aligned(best.size + 64, dtype, True)
     work, row_loss, hits = aligned(size, dtype, True), np.empty(rows, dtype), np.empty(rows, dtype)

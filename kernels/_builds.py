@@ -55,19 +55,25 @@ compiled = []
 """Names of the builds compiled (not loaded) in this process, in order: `name.serial(signature)`."""
 
 
+_held = []
+
+
 def _hold_locks():
     # In this order: who compiles may ask for the folder.
-    global_compiler_lock.acquire()
-    store.lock.acquire()
+    for lock in (global_compiler_lock, store.lock):
+        lock.acquire()
+        _held.append(lock)
 
 
 def _release_locks():
-    store.lock.release()
-    global_compiler_lock.release()
+    # Those that were got: Ctrl-C may have ended the wait.
+    while _held:
+        _held.pop().release()
 
 
 if hasattr(os, "register_at_fork"):
-    # A child of a process of which another thread compiles would wait for that thread, which it does not have.
+    # A child of a process of which another thread compiles would wait for that thread, which it does not have. So the
+    # fork waits until that one has compiled.
     os.register_at_fork(before=_hold_locks, after_in_parent=_release_locks, after_in_child=_release_locks)
 
 

@@ -73,16 +73,18 @@ class Store:
 
     def folder(self):
         """Return the usable folder, made if need be, or None."""
+        fault = None
         with self.lock:
             if not self._known:
                 self._known = True
                 try:
                     # The process may go to another folder.
                     self._folder = self._open(self._locate().absolute())
-                except OSError as fault:
-                    self.fault = str(fault)
-                    self.warn(fault)
-            return self._folder
+                except OSError as found:
+                    fault, self.fault = found, str(found)
+        if fault is not None:
+            self.warn(fault)
+        return self._folder
 
     @staticmethod
     def _open(folder):

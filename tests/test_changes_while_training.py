@@ -436,13 +436,44 @@ def test_hand_made_steps_do_not_lay_a_model_out_anew():
     assert model.operations() is before
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_methods_stay_while_training(path):
+def test_methods_stay_while_compiled_training():
     def put(model, epoch):
         model.layers[0].forward = lambda inputs, training=True: np.zeros((len(inputs), 16), np.float32)
 
     with pytest.raises(RuntimeError, match="model.layers must stay the same objects, with their methods"):
-        make().fit(X, Y, epochs=3, callbacks=[After(put), *([Each()] if path == "layers" else [])])
+        make().fit(X, Y, epochs=3, callbacks=After(put))
+
+
+def test_a_method_put_on_a_layer_before_the_first_step_counts_layer_by_layer():
+    seen = []
+
+    class Put(Each):
+        def on_train_begin(self):
+            layer = self.model.layers[0]
+            compute = layer.forward
+            layer.forward = lambda inputs, training=True: (seen.append(len(inputs)), compute(inputs, training))[1]
+
+        def on_train_end(self):
+            del self.model.layers[0].forward
+
+    make().fit(X, Y, epochs=2, batch_size=50, callbacks=Put())
+    assert seen == [50] * 6
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("other", ["fit_many", "random_search"])
+def test_other_trainings_within_leave_the_outer_one_as_it_was(other, path):
+    def act(model, epoch):
+        if other == "fit_many":
+            fnn.fit_many([model], X, Y, epochs=1, loss=fnn.SoftmaxCrossEntropy(0.1))
+        else:
+            fnn.random_search(model, X, Y, iterations=10, loss=fnn.SoftmaxCrossEntropy(0.1))
+
+    model, loss = make(), fnn.SoftmaxCrossEntropy()
+    history = model.fit(X, Y, loss=loss, epochs=3, callbacks=[After(act), *([Each()] if path == "layers" else [])])
+    assert model.history is history and model.loss is loss and len(history["loss"]) == 3
+    act(model, 0)
+    assert model.loss is not loss
 
 
 def test_a_training_within_another_leaves_the_outer_one_as_it_was():

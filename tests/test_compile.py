@@ -555,3 +555,51 @@ print(found[0], isinstance(found[1], int), len(seen))
 def test_ctrl_c_leaves_numba_whole(tmp_path):
     done = child(PRESSED, tmp_path)
     assert done.stdout.strip() == "Ctrl-C True 1", done.stderr
+
+
+WARNS = """
+import os, warnings
+from fastnn.kernels import _builds, dropout
+ends = []
+def show(*about, **more):
+    child = os.fork()
+    if not child:
+        os._exit(7)
+    ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+warnings.showwarning = show
+print(int(dropout.keep_bits(3, 2**31, 1, 2, 5)) >= 0, ends, _builds._held)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_who_is_warned_may_fork():
+    done = child(WARNS, "/proc/nowhere")
+    assert done.stdout.strip() == "True [7] []", done.stderr
+
+
+STOPPED = """
+import os, signal, threading
+from fastnn.kernels import _builds
+from numba.core.compiler_lock import global_compiler_lock
+got, done = threading.Event(), threading.Event()
+def hold():
+    with global_compiler_lock:
+        got.set()
+        done.wait()
+threading.Thread(target=hold).start()
+got.wait()
+threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+threading.Timer(0.9, done.set).start()
+child = os.fork()
+if not child:
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+done.wait()
+print(status, _builds._held, _builds.store.lock.locked())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_whose_wait_is_cut_short_gives_back_what_it_has(tmp_path):
+    finished = child(STOPPED, tmp_path)
+    assert finished.stdout.strip() == "0 [] False" and "release unlocked" not in finished.stderr, finished.stderr

@@ -197,6 +197,33 @@ def test_other_signals_that_are_handled_wait_too(number, path, monkeypatch):
     assert all((a == b).all() for a, b in zip(model.parameters().values(), fresh.parameters().values(), strict=True))
 
 
+@pytest.mark.parametrize("path", ["compiled", "layers"])
+def test_every_handler_is_called_and_the_end_is_told_whatever_they_raise(path):
+    seen, numbers = [], [*OTHERS, signal.SIGINT]
+
+    def up(number, frame):
+        seen.append(number)
+        raise TimeUp
+
+    class Rings(EachStep if path == "layers" else fnn.Callback):
+        def on_epoch_end(self, epoch, logs):
+            for number in numbers:
+                signal.raise_signal(number)
+
+        def on_train_end(self):
+            seen.append("end")
+
+    before = [signal.signal(number, up) for number in numbers]
+    try:
+        with pytest.raises(TimeUp):
+            few_epochs([Rings()])
+        assert all(signal.getsignal(number) is up for number in numbers)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    assert seen == [*numbers, "end"]
+
+
 def test_signals_that_nobody_handles_in_python_are_left_alone():
     number, seen = OTHERS[0], []
     before = signal.signal(number, signal.SIG_IGN)

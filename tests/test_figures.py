@@ -89,6 +89,29 @@ def test_a_schedule_of_ones_own_hears_of_each_epoch(wrap, callbacks, validated):
         fnn.fit_many([fnn.Sequential(fnn.Dense(2, 3))], X, Y, optimizer=fnn.SGD(wrap(schedule)))
 
 
+class Holds(Hears):
+    """Keeps something under the name that a warm-up has for what is inside."""
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule = schedule
+
+
+@pytest.mark.parametrize("schedule", [0.1, fnn.InverseTimeDecay(0.1, 0.1), {}])
+def test_what_a_schedule_calls_its_parts_does_not_matter(schedule):
+    rate = Holds(schedule)
+    history = fnn.Sequential(fnn.Dense(2, 3), seed=0).fit(X, Y, optimizer=fnn.SGD(fnn.Warmup(rate, 1)), epochs=3)
+    assert rate.heard == history["loss"]
+
+
+def test_a_penalty_put_on_a_layer_has_its_figure():
+    model = fnn.Sequential(fnn.Dense(2, 3), fnn.ReLU(), fnn.Dense(3, 3), seed=0)
+    for layer in model.layers[:2]:
+        layer.penalty = lambda: 0.25
+    history = model.fit(X, Y, epochs=2, callbacks=[fnn.EarlyStopping("penalty")])
+    assert history["penalty"] == [0.5, 0.5]
+
+
 def test_a_warmup_of_a_constant_rate_hears_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

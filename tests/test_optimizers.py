@@ -254,6 +254,12 @@ def test_a_lone_copy_keeps_the_state():
             dense, optimizer = copy.deepcopy((dense, optimizer))
         elif how == "pair turned round":
             optimizer, dense = copy.deepcopy((optimizer, dense))
+        if how == "pair":
+            earlier = []
+            for _ in range(3):
+                earlier.append((dense, optimizer))
+                dense, optimizer = copy.deepcopy([dense, optimizer])
+                assert len(optimizer._state) == 1
         ends.append(go_on(optimizer, dense))
         if how == "copy":
             assert all(
@@ -363,6 +369,12 @@ def test_a_layer_learns_once_a_step():
         optimizer.update(layer, fnn.ReLU(), layer)
     np.testing.assert_array_equal(layer.weights, weights)
     assert optimizer.step == 0
+    # Layers that are known as well.
+    optimizer.update(layer)
+    weights = layer.weights.copy()
+    with pytest.raises(ValueError, match="takes each layer once"):
+        optimizer.update(layer, layer)
+    assert (layer.weights == weights).all() and optimizer.step == 1
 
 
 def test_whole_numbers_do_not_learn():

@@ -166,6 +166,15 @@ def test_a_used_optimizer_on_another_model_is_told_of(data):
         assert told[0].filename == __file__
 
 
+def test_many_networks_are_told_once_of_a_used_optimizer(data):
+    used = fnn.Adam(0.05)
+    fit(narrow(), used, *data, 0)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fnn.fit_many([narrow(i) for i in range(5)], *data, optimizer=used, epochs=1)
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("make", [deep, narrow])
 def test_copies_of_a_used_optimizer_go_on_as_it_would(make, data):
     X, y = data
