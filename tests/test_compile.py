@@ -536,6 +536,7 @@ import signal, sys
 import numpy as np
 from fastnn.kernels import _builds, dropout
 import fastnn
+signal.signal(signal.SIGINT, signal.default_int_handler)
 seen, found = [], []
 def watch(frame, event, argument):
     # Where Numba's registries are read: a generator that an exception leaves is of no more use.
@@ -581,6 +582,7 @@ STOPPED = """
 import os, signal, threading
 from fastnn.kernels import _builds
 from numba.core.compiler_lock import global_compiler_lock
+signal.signal(signal.SIGINT, signal.default_int_handler)
 got, done = threading.Event(), threading.Event()
 def hold():
     with global_compiler_lock:

@@ -251,8 +251,16 @@ def test_each_of_several_signals_is_delivered():
     assert sorted(seen) == sorted(numbers)
 
 
+@pytest.fixture
+def interruptible():
+    """Let Ctrl-C raise: a shell's jobs in the background are started deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("narrow", [True, False])
-def test_ctrl_c_leaves_the_books_model_between_steps(narrow, monkeypatch):
+def test_ctrl_c_leaves_the_books_model_between_steps(narrow, monkeypatch, interruptible):
     X, y = fnn.datasets.spiral_data(20, 3, seed=0)
 
     def model():
