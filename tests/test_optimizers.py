@@ -258,7 +258,7 @@ def test_a_lone_copy_keeps_the_state():
             earlier = []
             for _ in range(3):
                 earlier.append((dense, optimizer))
-                dense, optimizer = copy.deepcopy([dense, optimizer])
+                optimizer, dense = copy.deepcopy([optimizer, dense])
                 assert len(optimizer._state) == 1
         ends.append(go_on(optimizer, dense))
         if how == "copy":
@@ -369,12 +369,16 @@ def test_a_layer_learns_once_a_step():
         optimizer.update(layer, fnn.ReLU(), layer)
     np.testing.assert_array_equal(layer.weights, weights)
     assert optimizer.step == 0
-    # Layers that are known as well.
-    optimizer.update(layer)
-    weights = layer.weights.copy()
+    # Layers whose last step has found all in order, too.
+    known = fnn.Dense(2, 3, seed=0)
+    for _ in range(3):
+        known.backward(np.ones_like(known.forward([[1.0, 2.0]])))
+        optimizer.update(known)
+    assert known._held is not None
+    weights = known.weights.copy()
     with pytest.raises(ValueError, match="takes each layer once"):
-        optimizer.update(layer, layer)
-    assert (layer.weights == weights).all() and optimizer.step == 1
+        optimizer.update(known, known)
+    assert (known.weights == weights).all() and optimizer.step == 3
 
 
 def test_whole_numbers_do_not_learn():
