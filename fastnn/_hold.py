@@ -25,8 +25,8 @@ _OTHERS = [
 class Hold:
     """Signals put off while steps are made and written down: afterwards they count, and nothing is half done.
 
-    Of the others than Ctrl-C those that somebody handles in Python, as who limits the time of a training does: such a
-    handler may raise. Ctrl-C pressed again counts at once. Handlers stay until `close`: setting one takes 4 µs, a third
+    Beside Ctrl-C these are the signals that have a handler in Python, such as an alarm that limits a training's time:
+    it may raise. Ctrl-C pressed again counts at once. Handlers stay until `close`: setting one takes 4 µs, a third
     of an epoch of a small network.
     """
 
@@ -78,6 +78,7 @@ class Hold:
 
 
 def _know_all() -> None:
+    """Let Numba read what it knows, with signals put off: see `_builds.know_all`."""
     hold = Hold()
     try:
         with hold:

@@ -140,7 +140,7 @@ def fit_many(
     alike = optimizer is None or isinstance(optimizer, Optimizer)
     run = _Run(networks, lowered, inputs, keyed, loss, optimizers, epochs, batch, shuffle, alike)
     entropies = [model.entropy(check_seed(None if seeds is None else seeds[i])) for i, model in enumerate(networks)]
-    any(warn_if_new(one, model.layers) for one, model in zip(optimizers, networks, strict=True))
+    any(warn_if_new(one, model.layers) for one, model in zip(optimizers, networks, strict=True))  # once
     run.prepare(entropies, limit)
     run.run(limit)
     return run.histories

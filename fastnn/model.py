@@ -69,7 +69,7 @@ class Sequential:
     True
     """
 
-    _trains = False
+    _trains = False  # whether `fit` runs: a callback may begin another training meanwhile
 
     def __init__(self, *layers: Layer, seed: int | None = None) -> None:
         check_layers(layers)
